@@ -1,0 +1,83 @@
+"""The only module that imports httpx: whoever needs HTTP gets a small client with our errors.
+
+One client is kept by each provider, so that connections are reused; it never follows a redirect and never retries,
+because a repeated POST is somebody's second prediction.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from providers.errors import Temporary
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `seconds` is the time until its last byte; header names are lower-case."""
+
+    status: int
+    body: bytes
+    seconds: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Http:
+    """A pool of connections.
+
+    Args:
+        direct: never use a proxy that the environment names, as is right for this machine's own addresses.
+        connections: at most this many at once.
+    """
+
+    def __init__(self, *, direct: bool = False, connections: int = 256) -> None:
+        self._direct = direct
+        self._connections = connections
+        self._client: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout: float,
+    ) -> Answer:
+        """Send one request and read the whole answer, of any status.
+
+        Args:
+            timeout: seconds for everything, from connecting to the last byte.
+
+        Raises:
+            Temporary: no answer in that time, or the connection failed; the sentence holds neither headers nor body.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(timeout):
+                response = await self._pool().request(method, url, content=body, headers=dict(headers or {}))
+        except TimeoutError:
+            raise Temporary(f"{method} {url} got no answer within {timeout:g} s.") from None
+        except httpx.InvalidURL as error:
+            raise Temporary(f"{method} {url} is no valid address: {error}.") from None
+        except httpx.HTTPError as error:
+            raise Temporary(f"{method} {url} failed: {str(error) or type(error).__name__}.") from None
+        return Answer(response.status_code, response.content, loop.time() - began, dict(response.headers))
+
+    async def aclose(self) -> None:
+        """Close every connection; the next request opens new ones."""
+        client, self._client = self._client, None
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.aclose()
+
+    def _pool(self) -> httpx.AsyncClient:
+        # Connections belong to the loop that opened them.
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            limits = httpx.Limits(max_connections=self._connections, max_keepalive_connections=self._connections)
+            self._client = httpx.AsyncClient(limits=limits, timeout=None, trust_env=not self._direct)  # noqa: S113
+            self._loop = loop
+        return self._client
