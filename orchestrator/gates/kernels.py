@@ -1,0 +1,267 @@
+"""Betting against a tolerance: how much the counts speak for and against a candidate, however often one looks.
+
+Somebody who watches a canary looks every few seconds and stops when he likes what he sees; a p-value is not made for
+that. These kernels compute *e-values*: the wealth of a gambler who starts with 1 and bets, poll by poll, against a
+null hypothesis. While the null is true his expected wealth never exceeds 1, so that it ever reaches 1/alpha has a
+probability of at most alpha (Ville's inequality), at any stopping time.
+
+Each kernel has two sides. "fail" bets against *the candidate is within its tolerance*, "pass" against *it is at or
+beyond it*. The bet is spread evenly over a grid of alternatives, "the odds of a bad answer are m times those at the
+tolerance"; the wealth is the mean over the grid.
+
+`*_increments` gives the log wealth that each alternative wins in each poll: what `GateState` adds up between two runs
+of the process. `*_evidence` adds the same increments over a whole array of polls: what a simulation of thousands of
+rollouts needs. Neither has a formula of its own.
+
+Sources: Ramdas, Grunwald, Vovk, Shafer, "Game-theoretic statistics and safe anytime-valid inference" (2023); Turner,
+Ly, Grunwald, "Generic E-variables for exact sequential k-sample tests" (2024).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Side = Literal["fail", "pass"]
+Floats = NDArray[np.float64]
+
+FAIL_MULTIPLES: tuple[float, ...] = tuple(np.geomspace(1.15, 40, 14).tolist())
+"""Alternatives of the fail side: odds of a bad answer as multiples of the odds at the tolerance."""
+PASS_MULTIPLES: tuple[float, ...] = (*np.geomspace(0.9, 0.05, 13).tolist(), 0.0)
+"""Alternatives of the pass side; 0 is "never a bad answer"."""
+PASS_MULTIPLES_EXACT: tuple[float, ...] = PASS_MULTIPLES[:-1]
+"""Alternatives of the pass side where rates are high, so that "never" is not worth a bet."""
+
+_EDGE = 1e-6
+
+
+def bound_evidence(
+    bad: ArrayLike, total: ArrayLike, bound: float, side: Side, multiples: Sequence[float] | None = None
+) -> Floats:
+    """Running log evidence that a rate is beyond (fail) or within (pass) an absolute bound.
+
+    Args:
+        bad, total: counts of each poll, any shape with polls on the last axis; bad <= total.
+        bound: the largest tolerated rate, 0 <= bound < 1.
+        side: "fail" tests *rate <= bound*, "pass" tests *rate >= bound*.
+        multiples: alternatives, as multiples of the bound's odds; None for the standard grid.
+
+    Returns:
+        log of the grid's mean wealth after each poll, in the counts' shape.
+
+    Raises:
+        ValueError: a count, the bound or a multiple is out of its range.
+    """
+    return _running(bound_increments(bad, total, bound, side, multiples))
+
+
+def ratio_evidence(
+    bad_candidate: ArrayLike,
+    bad_stable: ArrayLike,
+    total_candidate: ArrayLike,
+    total_stable: ArrayLike,
+    ratio: float,
+    slack: float,
+    side: Side,
+    multiples: Sequence[float] | None = None,
+) -> Floats:
+    """Running log evidence about *candidate's rate <= ratio * stable's rate + slack*, from two unpaired streams.
+
+    Holds for any rates that vary in time, for changing traffic weights and for incidents that hit both sides. For low
+    rates (errors); where rates are high `ratio_evidence_exact` wins sooner.
+
+    Args:
+        bad_candidate, bad_stable, total_candidate, total_stable: counts of each poll over the same window, polls on
+            the last axis.
+        ratio, slack: of the tolerance; both >= 0, slack < 1.
+        side: "fail" tests that the candidate is within, "pass" that it is at or beyond.
+        multiples: alternatives; None for the standard grid.
+
+    Returns:
+        log of the grid's mean wealth after each poll, in the counts' shape.
+
+    Raises:
+        ValueError: a count, the tolerance or a multiple is out of its range.
+    """
+    counts = (bad_candidate, bad_stable, total_candidate, total_stable)
+    return _running(ratio_increments(*counts, ratio, slack, side, multiples))
+
+
+def ratio_evidence_exact(
+    bad_candidate: ArrayLike,
+    bad_stable: ArrayLike,
+    total_candidate: ArrayLike,
+    total_stable: ArrayLike,
+    stable_rate: ArrayLike,
+    ratio: float,
+    slack: float,
+    side: Side,
+    multiples: Sequence[float] | None = None,
+) -> Floats:
+    """As `ratio_evidence`, normalised for Bernoulli counts instead of bounded by Poisson ones: for high rates.
+
+    Args:
+        bad_candidate, bad_stable, total_candidate, total_stable: counts of each poll over the same window, polls on
+            the last axis.
+        stable_rate: a guess of stable's rate in each poll, made from earlier polls only. A bad guess costs power,
+            never validity.
+        ratio, slack: of the tolerance; with slack > 0 the pass side hardly ever wins.
+        side, multiples: as in `ratio_evidence`; the standard pass grid has no 0.
+
+    Returns:
+        log of the grid's mean wealth after each poll, in the counts' shape.
+
+    Raises:
+        ValueError: a count, the guess, the tolerance or a multiple is out of its range.
+    """
+    counts = (bad_candidate, bad_stable, total_candidate, total_stable)
+    return _running(ratio_increments_exact(*counts, stable_rate, ratio, slack, side, multiples))
+
+
+def bound_increments(
+    bad: ArrayLike, total: ArrayLike, bound: float, side: Side, multiples: Sequence[float] | None = None
+) -> Floats:
+    """Log wealth that each alternative of `bound_evidence` wins in each poll, alternatives on a new last axis."""
+    if not 0 <= bound < 1:
+        raise ValueError(f"the bound is {bound}; it must be a rate from 0 to less than 1")
+    grid = _grid(multiples, side, FAIL_MULTIPLES if side == "fail" else PASS_MULTIPLES)
+    k, n = _counts((bad,), (total,))
+    return _times_log(k, grid) - n * np.log1p(bound * (grid - 1))
+
+
+def ratio_increments(
+    bad_candidate: ArrayLike,
+    bad_stable: ArrayLike,
+    total_candidate: ArrayLike,
+    total_stable: ArrayLike,
+    ratio: float,
+    slack: float,
+    side: Side,
+    multiples: Sequence[float] | None = None,
+) -> Floats:
+    """Log wealth that each alternative of `ratio_evidence` wins in each poll, alternatives on a new last axis.
+
+    A poll in which one side got no request says nothing about the other: its increments are 0.
+    """
+    _check_tolerance(ratio, slack)
+    m = _grid(multiples, side, FAIL_MULTIPLES if side == "fail" else PASS_MULTIPLES)
+    k_c, k_s, n_c, n_s = _counts((bad_candidate, bad_stable), (total_candidate, total_stable))
+    comparable = (n_c > 0) & (n_s > 0)
+    n_s = np.where(comparable, n_s, 1.0)
+    factor = (ratio * n_c + n_s) / (m * ratio * n_c + n_s)
+    log_factor = np.log(factor)
+    won = _times_log(k_c, m) + (k_c + k_s) * log_factor - n_c * slack * (m * factor - 1)
+    return np.where(comparable, won, 0.0)
+
+
+def ratio_increments_exact(
+    bad_candidate: ArrayLike,
+    bad_stable: ArrayLike,
+    total_candidate: ArrayLike,
+    total_stable: ArrayLike,
+    stable_rate: ArrayLike,
+    ratio: float,
+    slack: float,
+    side: Side,
+    multiples: Sequence[float] | None = None,
+) -> Floats:
+    """Log wealth that each alternative of `ratio_evidence_exact` wins in each poll, alternatives on a new last axis."""
+    _check_tolerance(ratio, slack)
+    m = _grid(multiples, side, FAIL_MULTIPLES if side == "fail" else PASS_MULTIPLES_EXACT)
+    k_c, k_s, n_c, n_s = _counts((bad_candidate, bad_stable), (total_candidate, total_stable))
+    guess = np.asarray(stable_rate, dtype=np.float64)[..., np.newaxis]
+    if not np.all((guess >= 0) & (guess <= 1)):
+        raise ValueError("stable_rate must be a rate from 0 to 1")
+    comparable = (n_c > 0) & (n_s > 0)
+    n_c, n_s = np.where(comparable, n_c, 1.0), np.where(comparable, n_s, 1.0)
+    rate_s = np.clip(guess, _EDGE, 1 - _EDGE)
+    odds_c = m * _odds(ratio * rate_s + slack)
+    rate_c = odds_c / (1 + odds_c)
+    pooled = np.clip((n_c * (rate_c - slack) + n_s * rate_s) / (n_c * ratio + n_s), _EDGE * _EDGE, 1 - _EDGE)
+    # The normaliser covers the null's edge only; what keeps its inside covered is the direction of the two bets,
+    # which clipping may turn round.
+    a, b = odds_c / _odds(ratio * pooled + slack) - 1, _odds(rate_s) / _odds(pooled) - 1
+    a, b = (np.maximum(a, 0.0), np.minimum(b, 0.0)) if side == "fail" else (np.minimum(a, 0.0), np.maximum(b, 0.0))
+    won = _times_log(k_c, 1 + a) + k_s * np.log1p(b) - exact_normaliser(n_c, n_s, a, b, ratio, slack)
+    return np.where(comparable, won, 0.0)
+
+
+def exact_normaliser(n_c: Floats, n_s: Floats, a: Floats, b: Floats, ratio: float, slack: float) -> Floats:
+    """max over p of n_c ln(1 + (ratio p + slack) a) + n_s ln(1 + p b), with p and ratio p + slack both in 0..1.
+
+    The function is concave in p, so that its maximum is where its derivative is 0, or at an end.
+    """
+    end = min(1.0, (1 - slack) / ratio) if ratio > 0 else 1.0
+
+    def value(p: Floats | float) -> Floats:
+        # At most rounding pushes an argument below 0, where the logarithm has its limit, -inf.
+        with np.errstate(divide="ignore"):
+            candidate = np.log(np.maximum(1 + (ratio * p + slack) * a, 0.0))
+            stable = np.log(np.maximum(1 + p * b, 0.0))
+        result: Floats = n_c * candidate + n_s * stable
+        return result
+
+    curvature = ratio * a * b * (n_c + n_s)
+    flat = curvature == 0
+    slope = n_c * ratio * a + n_s * b * (1 + slack * a)
+    # Where the function is almost straight its top lies far outside, at infinity for all that floats can say.
+    with np.errstate(over="ignore"):
+        inner = np.clip(-slope / np.where(flat, 1.0, curvature), 0.0, end)
+    largest: Floats = np.maximum(np.maximum(value(0.0), value(end)), value(np.where(flat, 0.0, inner)))
+    return largest
+
+
+def log_mean_exp(logs: ArrayLike, axis: int = -1) -> Floats:
+    """log of the mean of exp(logs) along an axis, without overflow; -inf where all are."""
+    values = np.asarray(logs, dtype=np.float64)
+    top = np.max(values, axis=axis, keepdims=True)
+    top = np.where(np.isneginf(top), 0.0, top)
+    with np.errstate(divide="ignore"):
+        mean: Floats = np.log(np.mean(np.exp(values - top), axis=axis)) + np.squeeze(top, axis=axis)
+    return mean
+
+
+def _running(increments: Floats) -> Floats:
+    if increments.ndim < 2:
+        return log_mean_exp(increments)
+    return log_mean_exp(np.cumsum(increments, axis=-2))
+
+
+def _times_log(k: Floats, m: Floats) -> Floats:
+    """k ln m, where "no bad answer" at the alternative "never a bad answer" wins nothing and loses nothing."""
+    never = m == 0
+    with np.errstate(invalid="ignore"):
+        return np.where(never, np.where(k > 0, -np.inf, 0.0), k * np.log(np.where(never, 1.0, m)))
+
+
+def _odds(rate: Floats) -> Floats:
+    bounded = np.clip(rate, _EDGE * _EDGE, 1 - _EDGE)
+    return bounded / (1 - bounded)
+
+
+def _grid(multiples: Sequence[float] | None, side: Side, standard: Sequence[float]) -> Floats:
+    if side not in ("fail", "pass"):
+        raise ValueError(f'the side is {side!r}; it must be "fail" or "pass"')
+    grid = np.asarray(standard if multiples is None else multiples, dtype=np.float64)
+    inside = np.isfinite(grid) & ((grid >= 1) if side == "fail" else (grid >= 0) & (grid <= 1))
+    if grid.ndim != 1 or not grid.size or not np.all(inside):
+        allowed = "1 or more" if side == "fail" else "from 0 to 1"
+        raise ValueError(f"the multiples of the {side} side must be one or more numbers, each {allowed}")
+    return grid
+
+
+def _check_tolerance(ratio: float, slack: float) -> None:
+    if not (0 <= ratio < np.inf and 0 <= slack < 1):
+        raise ValueError(
+            f"the tolerance is {ratio} x + {slack}; the ratio must be 0 or more, the slack from 0 to less than 1"
+        )
+
+
+def _counts(bad: tuple[ArrayLike, ...], total: tuple[ArrayLike, ...]) -> list[Floats]:
+    """All counts in one shape with an axis for the alternatives; each bad must lie within its total."""
+    arrays = np.broadcast_arrays(*(np.asarray(count, dtype=np.float64) for count in (*bad, *total)))
+    for k, n in zip(arrays[: len(bad)], arrays[len(bad) :], strict=True):
+        if not np.all((k >= 0) & (k <= n) & (n < np.inf)):
+            raise ValueError("counts must be finite, with 0 <= bad <= total in every poll")
+    return [array[..., np.newaxis] for array in arrays]

@@ -1,0 +1,126 @@
+"""A gate as the engine runs it: every default filled in, every name resolved, nothing left to look up.
+
+The plan's gate is what a person wrote; this one is what decides. It is stored with the evidence, so that a resumed
+rollout cannot be judged by another tolerance than the one its evidence was gathered for.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Metric = Literal["error_rate", "latency"]
+GateSource = Literal["mirror", "live", "direct", "auto"]
+Reaction = Literal["rollback", "pause"]
+TermName = Literal["bound", "relative"]
+
+DEFAULT_CODES: tuple[str, ...] = ("5xx", "424", "429", "timeout", "reset")
+"""What counts as an error unless a gate says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One tolerance and how sure one wants to be of it.
+
+    Attributes:
+        name: of the gate in its plan.
+        metric: error_rate (bad = a class in `codes`) or latency (bad = slower than the bound; every status counts).
+        quantile: of a latency gate, 0..1.
+        max: absolute bound: a rate for error_rate, microseconds for latency; None for a relative gate.
+        max_ratio, max_increase: candidate <= ratio * stable + increase (a rate; error_rate only); None where not asked.
+        blame: the absolute bound counts against the candidate only when it is also worse than stable.
+        source: which of the candidate's legs is judged; auto is mirror on a shadow step and live elsewhere.
+        min_requests: candidate requests in the stage before PASS.
+        warm_up: seconds of candidate traffic that are discarded at its birth.
+        settle: seconds by which the source's figures are late; whoever measures waits that long, `fold` does not use
+            it.
+        codes: patterns of status classes, such as "5xx", "424", "timeout", "reset".
+        alpha, beta: tolerated probabilities of a false FAIL and of a false PASS.
+        on_fail, on_no_data, on_undecided, on_error: what the engine does then.
+        dispersion: correct for errors that come in clusters.
+
+    Raises:
+        ValueError: the fields contradict each other.
+    """
+
+    name: str
+    metric: Metric
+    quantile: float = 0.95
+    max: float | None = None
+    max_ratio: float | None = None
+    max_increase: float | None = None
+    blame: bool = False
+    source: GateSource = "auto"
+    min_requests: int = 100
+    warm_up: float = 10.0
+    settle: float = 0.0
+    codes: tuple[str, ...] = DEFAULT_CODES
+    alpha: float = 0.01
+    beta: float = 0.05
+    on_fail: Reaction = "rollback"
+    on_no_data: Reaction = "pause"
+    on_undecided: Reaction = "pause"
+    on_error: Reaction = "pause"
+    dispersion: bool = True
+
+    def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem:
+            raise ValueError(f"gate {self.name}: {problem}")
+
+    def _problem(self) -> str | None:
+        if self.max is None and not self.relative:
+            return "has no tolerance; give it max, max_ratio or max_increase"
+        if self.metric == "latency":
+            if self.max_increase is not None:
+                return "max_increase is for rates; a latency is compared by max_ratio"
+            if self.max is not None and not self.max > 0:
+                return "max must be a latency above 0"
+            if not 0 < self.quantile < 1:
+                return f"the quantile is {self.quantile}; it must lie between 0 and 1"
+        elif self.max is not None and not 0 <= self.max < 1:
+            return f"max is {self.max}; it must be a rate from 0% to less than 100%"
+        if not (self.ratio > 0 and 0 <= self.increase < 1):
+            return "max_ratio must be above 0 and max_increase from 0% to less than 100%"
+        if not (0 < self.alpha < 1 and 0 < self.beta < 1):
+            return "alpha and beta must lie between 0% and 100%"
+        if self.min_requests < 0 or self.warm_up < 0 or self.settle < 0:
+            return "min_requests, warm_up and settle must not be negative"
+        return None
+
+    @property
+    def relative(self) -> bool:
+        """Whether the candidate is compared with stable."""
+        return self.max_ratio is not None or self.max_increase is not None
+
+    @property
+    def terms(self) -> tuple[TermName, ...]:
+        """The parts that each have to pass: the absolute bound, the comparison."""
+        bound: tuple[TermName, ...] = ("bound",) if self.max is not None else ()
+        return (*bound, "relative") if self.relative else bound
+
+    @property
+    def ratio(self) -> float:
+        """Of the relative term; 1 where only an increase is asked."""
+        return 1.0 if self.max_ratio is None else self.max_ratio
+
+    @property
+    def increase(self) -> float:
+        """Of the relative term, as a rate; 0 where only a ratio is asked."""
+        return 0.0 if self.max_increase is None else self.max_increase
+
+    @property
+    def hypothesis(self) -> tuple[object, ...]:
+        """What the evidence is about; evidence for another hypothesis cannot be continued."""
+        return (self.metric, self.quantile, self.max, self.max_ratio, self.max_increase, self.source, self.codes)
+
+    def is_error(self, status_class: str) -> bool:
+        """Whether a request of this class ("200", "503", "timeout", "reset") counts as an error."""
+        return any(_matches(pattern, status_class) for pattern in self.codes)
+
+
+def _matches(pattern: str, status_class: str) -> bool:
+    """Whether a class fits a pattern, in which an x stands for any digit: "5xx", "50x"."""
+    if pattern == status_class:
+        return True
+    if not pattern[:1].isdigit() or len(pattern) != len(status_class) or not status_class.isdigit():
+        return False
+    return all(p in (c, "x", "X") for p, c in zip(pattern, status_class, strict=True))
