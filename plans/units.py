@@ -1,0 +1,381 @@
+"""Quantities and words as people write them, and as the code holds them.
+
+YAML would read `17:00` as 1020 and `on` as true, so every scalar arrives here as text and is read by the type of its
+field. Numbers that arrive as numbers are already in the inner form (a plan that was stored and is read back).
+
+| written | inner form |
+|---|---|
+| share of traffic, `10%`, `0.5%` | int, tenths of a percent, 0..1000 |
+| rate, `2%`, `0.05%` | float, 0..1 |
+| duration, `30s`, `10m`, `1h30m`, `2d` | float, seconds |
+| latency, `250ms`, `1.5s`, `800us` | int, microseconds |
+| frequency, `200/s`, `30/m` | float, per second |
+| flag, `on`, `true`, `yes` | bool |
+| one thing or a list of it | tuple |
+| reference to a secret, `${env:NAME}`, `${file:path}` | as written: the value is looked up when it is sent |
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+
+from plans.errors import problem, raise_all, refuse
+
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+_DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_PART = re.compile(_NUMBER + r"(ms|s|m|h|d)")
+_LATENCY = re.compile(_NUMBER + r"\s*(us|ms|s)")
+_MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
+_PERCENT = re.compile(_NUMBER + r"\s*%")
+_FREQUENCY = re.compile(_NUMBER + r"\s*/\s*(s|m|h)")
+_PER_SECOND = {"s": 1.0, "m": 1 / 60, "h": 1 / 3600}
+_RATIO = re.compile(_NUMBER + r"x?")
+_QUANTILE = re.compile(r"p([0-9]{2}(?:\.[0-9]+)?)")
+_LONGEST = 366 * 86400.0
+_LONGEST_TEXT = 40  # bounds what the patterns above have to look at
+_SLOWEST = 3600 * 1_000_000
+
+
+def quoted(text: str) -> str:
+    """Text in backticks for a message: on one line, and cut when it is long."""
+    line = " ".join(text.split())
+    return f"`{line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 3] + '...'}`"
+
+
+def _fit(pattern: re.Pattern[str], value: str, otherwise: str) -> re.Match[str]:
+    match = pattern.fullmatch(value.strip()) if len(value) <= _LONGEST_TEXT else None
+    if match is None:
+        raise ValueError(f"{quoted(value)} is not {otherwise}")
+    return match
+
+
+def parse_share(value: object) -> object:
+    """`10%` -> 100. Raises ValueError when it is not a percentage of at most one decimal between 0% and 100%."""
+    if not isinstance(value, str):
+        return value
+    match = _fit(_PERCENT, value, "a share of traffic: write a percentage such as 10% or 0.5%")
+    tenths = Decimal(match[1]) * 10
+    if tenths > 1000:
+        raise ValueError(f"{quoted(value)} is more than 100%")
+    if tenths != int(tenths):
+        raise ValueError(f"{quoted(value)} is too fine: shares of traffic go in steps of 0.1%")
+    return int(tenths)
+
+
+def parse_rate(value: object) -> object:
+    """`2%` -> 0.02. Raises ValueError when it is not a percentage between 0% and 100%."""
+    if not isinstance(value, str):
+        return value
+    match = _fit(_PERCENT, value, "a rate: write a percentage such as 2% or 0.05%")
+    rate = float(Decimal(match[1]) / 100)
+    if rate > 1:
+        raise ValueError(f"{quoted(value)} is more than 100%")
+    return rate
+
+
+def parse_duration(value: object) -> object:
+    """`1h30m` -> 5400.0. Raises ValueError when it is not a duration, or is longer than a year."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text == "0":
+        return 0.0
+    parts = _DURATION_PART.findall(text) if len(value) <= _LONGEST_TEXT else []
+    units = [unit for _, unit in parts]
+    if not parts or "".join(n + unit for n, unit in parts) != text or len(set(units)) != len(units):
+        raise ValueError(f"{quoted(value)} is not a duration: write 30s, 10m, 1h30m or 2d")
+    seconds = sum(float(n) * _DURATION[unit] for n, unit in parts)
+    if seconds > _LONGEST:
+        raise ValueError(f"{quoted(value)} is longer than a year")
+    return seconds
+
+
+def parse_latency(value: object) -> object:
+    """`250ms` -> 250000. Raises ValueError when it is not a latency, or is zero."""
+    if not isinstance(value, str):
+        return value
+    match = _fit(_LATENCY, value, "a latency: write 250ms, 1.5s or 800us")
+    microseconds = round(Decimal(match[1]) * _MICROSECONDS[match[2]])
+    if not 0 < microseconds <= _SLOWEST:
+        raise ValueError(f"{quoted(value)} is out of range: a latency is more than 0 and at most 3600s")
+    return microseconds
+
+
+def parse_frequency(value: object) -> object:
+    """`200/s` -> 200.0. Raises ValueError when it is not a frequency, or is zero."""
+    if not isinstance(value, str):
+        return value
+    match = _fit(_FREQUENCY, value, "a frequency: write 200/s, 30/m or 600/h")
+    per_second = float(match[1]) * _PER_SECOND[match[2]]
+    if per_second <= 0:
+        raise ValueError(f"{quoted(value)} is nothing at all: a frequency is more than 0")
+    return per_second
+
+
+def parse_ratio(value: object) -> object:
+    """`1.5` -> 1.5; also `1.5x`. Raises ValueError when it is not a number of 0 or more."""
+    if not isinstance(value, str):
+        return value
+    return float(_fit(_RATIO, value, "a ratio: write a number such as 1.5")[1])
+
+
+def parse_quantile(value: object) -> object:
+    """`p99.9` -> 0.999. Raises ValueError outside p50..p99.9."""
+    if not isinstance(value, str):
+        return value
+    otherwise = "a quantile: write p50, p95, p99 or any up to p99.9"
+    match = _fit(_QUANTILE, value, otherwise)
+    if not 50 <= float(match[1]) <= 99.9:
+        raise ValueError(f"{quoted(value)} is not {otherwise}")
+    return round(float(match[1]) / 100, 6)
+
+
+def _plain(number: float, digits: int) -> str:
+    """A positive number with so many significant digits, never in the form 1e+03."""
+    text = f"{Decimal(f'{number:.{digits}g}'):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def show_share(tenths: int) -> str:
+    """100 -> `10%`."""
+    return f"{tenths / 10:g}%"
+
+
+def show_rate(rate: float) -> str:
+    """0.0214 -> `2.1%`: two significant digits, and never `0%` for what is not zero."""
+    percent = rate * 100
+    return f"{_plain(percent, 2) if percent < 10 else _plain(round(percent, 1), 4)}%"
+
+
+def show_duration(seconds: float) -> str:
+    """5400.0 -> `1h30m`: the two largest units; below ten seconds one decimal, below one second milliseconds."""
+    if 0 < seconds < 1:
+        return "1s" if seconds >= 0.9995 else f"{max(1, round(seconds * 1000))}ms"
+    if seconds < 9.95 and seconds != int(seconds):
+        return f"{round(seconds, 1):g}s"
+    left, parts = round(seconds), []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2]) or "0s"
+
+
+def show_latency(microseconds: float) -> str:
+    """41_000 -> `41 ms`: three significant digits."""
+    if microseconds < 999.5:
+        return f"{microseconds:.0f} us"
+    if microseconds < 999_500:
+        return f"{_plain(microseconds / 1000, 3)} ms"
+    return f"{_plain(microseconds / 1_000_000, 3 if microseconds < 999_500_000 else 4)} s"
+
+
+def show_quantile(quantile: float) -> str:
+    """0.95 -> `p95`."""
+    return f"p{quantile * 100:g}"
+
+
+def show_frequency(per_second: float) -> str:
+    """200.0 -> `200/s`."""
+    return f"{_plain(per_second, 4)}/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Part of a type: how its inner form is shown, so that a message about a limit speaks as the user does."""
+
+    show: Callable[[float], str]
+
+
+def _text(pattern: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
+_PERCENTAGE = r"^\d+(\.\d+)?\s*%$"
+Share = Annotated[
+    int,
+    BeforeValidator(parse_share),
+    Field(ge=0, le=1000),
+    Shown(lambda v: show_share(int(v))),
+    _text(r"^\d+(\.\d0*)?\s*%$", "10%"),
+]
+Rate = Annotated[float, BeforeValidator(parse_rate), Field(ge=0, le=1), Shown(show_rate), _text(_PERCENTAGE, "2%")]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0, le=_LONGEST),
+    Shown(show_duration),
+    _text(r"^(0|(\d+(\.\d+)?(ms|s|m|h|d))+)$", "10m"),
+]
+Latency = Annotated[
+    int,
+    BeforeValidator(parse_latency),
+    Field(gt=0, le=_SLOWEST),
+    Shown(show_latency),
+    _text(r"^\d+(\.\d+)?\s*(us|ms|s)$", "250ms"),
+]
+Frequency = Annotated[
+    float,
+    BeforeValidator(parse_frequency),
+    Field(gt=0, allow_inf_nan=False),
+    Shown(show_frequency),
+    _text(r"^\d+(\.\d+)?\s*/\s*(s|m|h)$", "200/s"),
+]
+Ratio = Annotated[float, BeforeValidator(parse_ratio), Field(ge=0, allow_inf_nan=False)]
+Quantile = Annotated[
+    float,
+    BeforeValidator(parse_quantile),
+    Field(ge=0.5, le=0.999),
+    Shown(show_quantile),
+    _text(r"^p\d{2}(\.\d+)?$", "p95"),
+]
+
+
+# --- words ---
+
+
+def one_or_many(value: object) -> object:
+    """`x` -> [`x`]; a list stays one."""
+    return [value] if isinstance(value, str | int) else value
+
+
+def _flag(value: object) -> object:
+    words = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _error_class(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    code = value.strip().lower()
+    if code in ("timeout", "time-out"):
+        return "timeout"
+    if not re.fullmatch(r"[1-5]xx|[1-5][0-9][0-9]|reset", code):
+        raise ValueError(f"{quoted(value)} is no class of errors: write 5xx, 429, timeout or reset")
+    return code
+
+
+def parse_load(value: object) -> object:
+    """`500` -> 500 requests, `200/s` -> 200.0 a second. Raises ValueError when it is neither."""
+    if not isinstance(value, str):
+        return value
+    if re.fullmatch(r"[0-9]{1,12}", value):
+        if not 1 <= int(value) <= 1_000_000:
+            raise ValueError(f"{quoted(value)} is out of range: a count is from 1 to 1000000")
+        return int(value)
+    if "/" not in value:
+        raise ValueError(f"{quoted(value)} is neither a count such as 500 nor a frequency such as 200/s")
+    return parse_frequency(value)
+
+
+def _not_nothing(shares: tuple[int, ...]) -> tuple[int, ...]:
+    message = "0% is no traffic at all; write more, such as 1%, or remove it"
+    raise_all(problem("no_share", message, i) for i, share in enumerate(shares) if share == 0)
+    return shares
+
+
+def _partial_and_growing(shares: tuple[int, ...]) -> tuple[int, ...]:
+    for i, share in enumerate(shares):
+        if share == 1000:
+            raise_all([problem("whole", "a canary of 100% is what `promote` is for; write `promote: 100%`", i)])
+        if i and share <= shares[i - 1]:
+            message = f"{show_share(share)} after {show_share(shares[i - 1])}: a canary only grows; sort the list"
+            raise_all([problem("shrinks", message, i)])
+    return shares
+
+
+def _not_reserved(name: str) -> str:
+    if name in ("stable", "candidate", "endpoint"):
+        refuse("reserved", f"`{name}` is a word of the plan language; give the deployment another name, such as blue")
+    return name
+
+
+# --- references to secrets ---
+
+_REFERENCE = re.compile(r"\$\{(?:env:[A-Za-z_][A-Za-z0-9_]*|file:[^}\0]+)\}")
+_SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|password|api-?key|credential|signature", re.IGNORECASE)
+
+
+def _no_reference(text: str) -> str:
+    if re.search(r"\$\{(env|file):", text):
+        where = "a webhook's url, headers and secret"
+        refuse("reference", f"a reference to a secret is allowed only in {where}; write the text itself here")
+    if "${var:" in text:
+        refuse("not_built", "`${var:NAME}` is not built yet in this version; write the text itself")
+    return text
+
+
+def _good_references(text: str) -> str:
+    rest = _REFERENCE.sub("", text)
+    if "${" in rest:
+        found = quoted(rest[rest.index("${") :].partition("}")[0] + "}")
+        refuse("reference", f"{found} is no reference: write ${{env:NAME}} or ${{file:path}}")
+    if any(ord(c) < 32 or ord(c) == 127 for c in text):
+        refuse("control", "control characters and line breaks are not allowed here; remove them")
+    return text
+
+
+def _is_reference(text: str) -> str:
+    if _REFERENCE.search(text) is None:
+        refuse("plain_secret", "a secret in plain text would be stored and shown; write ${env:NAME} or ${file:path}")
+    return text
+
+
+def _no_plain_secrets(headers: dict[str, str]) -> dict[str, str]:
+    message = (
+        "a header that carries a secret would be stored and shown in plain text; write ${env:NAME} or ${file:path}"
+    )
+    raise_all(
+        problem("plain_secret", message, name)
+        for name, value in headers.items()
+        if _SECRET_HEADER.search(name) and not _REFERENCE.search(value)
+    )
+    return headers
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Names = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
+ErrorClass = Annotated[str, BeforeValidator(_error_class)]
+ErrorClasses = Annotated[tuple[ErrorClass, ...], BeforeValidator(one_or_many), Field(min_length=1)]
+Shares = Annotated[tuple[Share, ...], BeforeValidator(one_or_many), Field(min_length=1), AfterValidator(_not_nothing)]
+GrowingShares = Annotated[Shares, AfterValidator(_partial_and_growing)]
+Promoted = Annotated[Annotated[Share, Field(gt=0)], BeforeValidator(lambda v: 1000 if v is None else v)]
+Burst = Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | Frequency, BeforeValidator(parse_load)]
+
+# The description of a pattern is what a person is told who did not meet it.
+Slug = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+    Field(description="1 to 63 lower-case letters, digits and dashes, from a letter or digit to a letter or digit"),
+]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]$"),
+    Field(description="3 to 32 letters, digits and dashes, from a letter to a letter or digit"),
+]
+DeploymentName = Annotated[Name, AfterValidator(_not_reserved)]
+TimeOfDay = Annotated[
+    str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"), Field(description="a time of day such as 09:00")
+]
+UrlPath = Annotated[
+    str, StringConstraints(pattern=r"^/[\x21-\x7e]*$"), Field(description="a path from / on, without spaces")
+]
+Body = Annotated[str, AfterValidator(_no_reference)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_no_reference)]
+Url = Annotated[
+    str,
+    StringConstraints(pattern=r"^(https?://\S+|\$\{(env|file):[^}]+\}\S*)$"),
+    Field(description="a URL that begins with https:// or http://, or a reference such as ${env:HOOK_URL}"),
+    AfterValidator(_good_references),
+]
+_HeaderName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"), Field(description="the name of an HTTP header")
+]
+Headers = Annotated[
+    dict[_HeaderName, Annotated[str, AfterValidator(_good_references)]], AfterValidator(_no_plain_secrets)
+]
+Secret = Annotated[str, AfterValidator(_good_references), AfterValidator(_is_reference)]
