@@ -1,0 +1,382 @@
+"""The policy: what to do next, given how everything stands. One pure function, taken apart by phase.
+
+`decide` never acts, waits or reads a clock; it is called after every observation, and called again with the same facts it decides the same. Whoever
+wants to know why a rollout did something finds the reason in here, and nowhere else.
+"""
+
+from datetime import timedelta
+from typing import Literal
+
+from orchestrator import reconcile
+from orchestrator.decisions import (
+    Act,
+    Advance,
+    Approve,
+    Clear,
+    Decision,
+    Enter,
+    Finish,
+    Leave,
+    Measure,
+    Park,
+    Pause,
+    Reach,
+    Refuse,
+    Resume,
+    RollBack,
+    RunTask,
+    Situation,
+    Wait,
+)
+from orchestrator.errors import Invariant
+from orchestrator.pursue import first_intent, pursue
+from orchestrator.reconcile import Unready
+from orchestrator.stages import Stage, Target
+from orchestrator.standing import Command, Waiting
+from orchestrator.undo import undo
+from plans.model import ApproveStep, Consequence, WaitStep
+from plans.units import show_duration, show_share
+from providers.actions import Action, SetTraffic
+
+ERRORS_THAT_ACT = 5
+"""Polls in a row that must fail before ERROR acts."""
+MOST_ATTEMPTS = 20
+"""Times that one action is tried before its step fails."""
+
+
+def decide(s: Situation) -> Decision:
+    """What to do next."""
+    if not s.rollout.active:
+        return Leave("it has ended")
+    if s.commands:
+        return _command(s, s.commands[0])
+    if not s.seen:
+        return _unseen(s)
+    match s.rollout.phase:
+        case "paused":
+            return _paused(s)
+        case "rolling_back":
+            return undo(s)
+        case _:
+            try:
+                return _running(s)
+            except Invariant as broken:
+                return _fail(s, "invariant", str(broken))
+
+
+def _unseen(s: Situation) -> Decision:
+    if s.interrupted:
+        return Leave("the provider cannot be reached, so nothing was changed")
+    return Wait(Waiting("provider", s.trouble or "the provider cannot be reached"))
+
+
+# --- commands --------------------------------------------------------------------------------------------------------------------------
+
+
+def _command(s: Situation, command: Command) -> Decision:
+    r, phase = s.rollout, s.rollout.phase
+    reason = str(command.args.get("reason") or "")
+    told = f"by {command.actor}" + (f": {reason}" if reason else "")
+    match command.kind:
+        case "abort" if phase == "rolling_back":
+            return Refuse(command, f"it is being rolled back already ({r.reason})")
+        case "abort" if r.no_return:
+            return Refuse(
+                command, "it is past the point of no return: stable is being deleted, so it goes on to its end"
+            )
+        case "abort":
+            return RollBack("abort", f"aborted {told}", command)
+        case "pause" if phase == "paused":
+            return Refuse(command, f"it is paused already ({r.reason})")
+        case "pause" if phase == "rolling_back" or r.no_return:
+            return Refuse(
+                command, "it is being rolled back" if phase == "rolling_back" else "it is past the point of no return"
+            )
+        case "pause":
+            return Pause("asked", f"paused {told}", command)
+        case "approve":
+            return _approve(s, command)
+        case "resume":
+            return _resume(s, command)
+    raise TypeError(f"not a command: {command!r}")
+
+
+def _approve(s: Situation, command: Command) -> Decision:
+    stage = s.stage
+    if s.rollout.phase not in ("running", "paused") or stage is None or not isinstance(stage.work, ApproveStep):
+        return Refuse(
+            command, f"it waits for no approval: it is {s.rollout.phase}" + (f" in {stage.name}" if stage else "")
+        )
+    if s.rollout.progress.approved_by:
+        return Refuse(command, f"{s.rollout.progress.approved_by} has approved it already")
+    if stage.work.not_by_starter and command.actor == s.rollout.starter:
+        return Refuse(
+            command, f"{command.actor} started it, and the step says not_by_starter: another person must approve"
+        )
+    return Approve(command)
+
+
+def _resume(s: Situation, command: Command) -> Decision:
+    r = s.rollout
+    if r.phase != "paused":
+        return Refuse(command, f"it is not paused: it is {r.phase}")
+    if command.args.get("keep_theirs"):
+        left = reconcile.standing(s.observed) if s.seen else "the provider cannot be reached"
+        return Finish("failed", f"left as found by {command.actor}: {left}", command)
+    take_back = bool(command.args.get("take_back"))
+    if r.paused == "drift" and not take_back:
+        return Refuse(
+            command,
+            f"somebody else changed the endpoint ({r.reason}): say --take-back to undo that, or --keep-theirs to leave it so and end",
+        )
+    if take_back and not s.seen:
+        return Refuse(command, "the provider cannot be reached, so nothing can be taken back now: try again")
+    return Resume(command, restart=r.parked or r.paused == "gate", take_back=take_back)
+
+
+# --- running ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _running(s: Situation) -> Decision:
+    r, stage = s.rollout, s.stage
+    if s.interrupted and not r.no_return:
+        return Pause("interrupted", "its driver was stopped")
+    if stage is None:
+        return Finish("succeeded", _success(s))
+    differences = reconcile.drift(r.expected, r.intents.values(), s.observed)
+    if differences:
+        return _drifted(s, differences)
+    if r.progress.entered_at is None:
+        counted = isinstance(stage.work, Target) and not stage.gates and stage.hold == 0 and stage.deadline is not None
+        return Enter(stage, s.now + timedelta(seconds=stage.deadline or 0) if counted else None)
+    if r.progress.failure is not None:
+        return _fail(s, "step", f"{stage.name}: {r.progress.failure}")
+    target = stage.work if isinstance(stage.work, Target) else stage.standing
+    if r.progress.leaving:
+        target = stage.after
+    if target is not None and (r.progress.reached_at is None or r.progress.leaving):
+        return _towards(s, stage, target)
+    return _hold(s, stage) if isinstance(stage.work, Target) else _task(s, stage)
+
+
+def _drifted(s: Situation, differences: tuple[str, ...]) -> Decision:
+    reason = "somebody else changed the endpoint: " + "; ".join(differences)
+    if s.rollout.no_return:
+        return Finish("failed", f"{reason}; {reconcile.standing(s.observed)}")
+    return Pause("drift", reason)
+
+
+def _towards(s: Situation, stage: Stage, target: Target) -> Decision:
+    r = s.rollout
+    action = reconcile.next_action(
+        s.observed,
+        target,
+        endpoint=r.endpoint_name,
+        replace_existing=bool(r.options.get("replace")),
+        capabilities=s.capabilities,
+    )
+    late = r.progress.deadline is not None and s.now >= r.progress.deadline and not r.progress.leaving
+    intent = first_intent(r)
+    if intent is not None:
+        # Also where the endpoint looks as wanted: a driver may have died after the provider recorded it and before it
+        # was carried out. To begin it again under its key is the way to have it finished.
+        unbegun = action is None and intent.state == "open"
+        return _late(s, stage, action) if late and not unbegun else pursue(s, intent)
+    if action is None:
+        return Advance(r.progress.passed or "done") if r.progress.leaving else Reach(stage)
+    if isinstance(action, Unready):
+        if action.problem is not None:
+            return _fail(s, "step", f"{stage.name}: {action.problem}")
+        return _late(s, stage, action) if late else Wait(Waiting("operation", action.reason, r.progress.deadline))
+    return _late(s, stage, action) if late else Act(action, stage.index, stage.irreversible)
+
+
+def _late(s: Situation, stage: Stage, action: Action | Unready | None) -> Decision:
+    detail = f" ({action.reason})" if isinstance(action, Unready) else ""
+    return _fail(s, "step", f"{stage.name} was not done within {show_duration(stage.deadline or 0)}{detail}")
+
+
+def _hold(s: Situation, stage: Stage) -> Decision:
+    """At the target: gates first, then the clocks."""
+    p = s.rollout.progress
+    condemned = _condemned(s, stage)
+    if condemned is not None:
+        return condemned
+    held = p.hold_until is None or s.now >= p.hold_until
+    watched = stage.gates or stage.guards
+    if watched and _due(s, stage, held):
+        return Measure(stage)
+    if not stage.gates:
+        return (
+            _passed(stage, "held" if stage.hold else "done")
+            if held
+            else Wait(Waiting("hold", f"holds for {show_duration(stage.hold)}", p.hold_until))
+        )
+    passed = p.judgement is not None and p.judgement.outcome == "passed"
+    if passed and held and p.errors == 0:
+        return _passed(stage, p.judgement.sentence if p.judgement else "passed")
+    if p.deadline is not None and s.now >= p.deadline:
+        return _undecided(s, stage)
+    if passed:
+        return Wait(Waiting("hold", f"every gate has passed; holds for {show_duration(stage.hold)}", p.hold_until))
+    return Wait(Waiting("evidence", "the gates need more evidence", p.deadline))
+
+
+def _passed(stage: Stage, reason: str) -> Decision:
+    return Clear(reason) if stage.after is not None else Advance(reason)
+
+
+def _due(s: Situation, stage: Stage, held: bool) -> bool:
+    p = s.rollout.progress
+    last = p.measured_at or p.reached_at
+    if last is None or s.now >= last + timedelta(seconds=stage.interval):
+        return True
+    # The end of the hold is looked at with the evidence of the whole hold, not with what came an interval before.
+    return held and p.hold_until is not None and last < p.hold_until
+
+
+def _condemned(s: Situation, stage: Stage) -> Decision | None:
+    p = s.rollout.progress
+    judgement = p.judgement
+    if judgement is not None and judgement.outcome == "failed":
+        return _consequence(
+            s,
+            judgement.on_fail or stage.on_fail,
+            "gate",
+            f"{stage.name}: gate {judgement.culprit}: {judgement.sentence}",
+        )
+    unread = max((verdict.errors for verdict in judgement.verdicts), default=0) if judgement is not None else 0
+    if max(p.errors, unread) >= ERRORS_THAT_ACT:
+        what = p.last_error if p.errors >= ERRORS_THAT_ACT or judgement is None else judgement.sentence
+        return _consequence(
+            s, _strictest(stage, "on_error"), "error", f"could not be measured {ERRORS_THAT_ACT} times in a row: {what}"
+        )
+    return None
+
+
+def _undecided(s: Situation, stage: Stage) -> Decision:
+    judgement = s.rollout.progress.judgement
+    limit = f"within {show_duration(stage.deadline or 0)}"
+    if judgement is None or judgement.outcome == "no_data":
+        what = judgement.sentence if judgement is not None else "nothing was measured"
+        return _consequence(s, _strictest(stage, "on_no_data"), "no_data", f"{stage.name}: no data {limit}: {what}")
+    return _consequence(
+        s, _strictest(stage, "on_undecided"), "undecided", f"{stage.name}: undecided {limit}: {judgement.sentence}"
+    )
+
+
+def _strictest(stage: Stage, field: Literal["on_error", "on_no_data", "on_undecided"]) -> Consequence:
+    wanted = {getattr(gate, field) for gate in stage.gates} or {getattr(stage, field)}
+    return "rollback" if "rollback" in wanted else "pause"
+
+
+def _consequence(
+    s: Situation,
+    consequence: Consequence,
+    cause: Literal["gate", "no_data", "undecided", "error", "step", "approval"],
+    reason: str,
+) -> Decision:
+    r, stage = s.rollout, s.stage
+    if r.no_return:
+        return Finish(
+            "failed", f"{reason}; stable is gone, so nothing can be restored; {reconcile.standing(s.observed)}"
+        )
+    if stage is not None and stage.kind == "bootstrap":
+        return Finish("failed", f"{reason}; the next run goes on with it; {reconcile.standing(s.observed)}")
+    if consequence == "rollback":
+        return RollBack(cause, reason)
+    return Pause("step" if cause == "approval" else cause, reason)
+
+
+def _fail(s: Situation, cause: Literal["step", "invariant"], reason: str) -> Decision:
+    if cause == "invariant" and not s.rollout.no_return:
+        return Pause("invariant", reason)
+    stage = s.stage
+    return _consequence(s, stage.on_fail if stage is not None else "pause", "step", reason)
+
+
+def _task(s: Situation, stage: Stage) -> Decision:
+    p = s.rollout.progress
+    if stage.guards:
+        condemned = _condemned(s, stage)
+        if condemned is not None:
+            return condemned
+        if _due(s, stage, held=False):
+            return Measure(stage)
+    if isinstance(stage.work, WaitStep):
+        over = p.hold_until is None or s.now >= p.hold_until
+        return (
+            Advance("waited")
+            if over
+            else Wait(Waiting("time", f"waits until {p.hold_until:%Y-%m-%d %H:%M:%S} UTC", p.hold_until))
+        )
+    if isinstance(stage.work, ApproveStep):
+        return _awaiting(s, stage, stage.work)
+    if p.task_ok is not None:
+        return Advance(p.task_detail or "done") if p.task_ok else _fail(s, "step", f"{stage.name}: {p.task_detail}")
+    if s.task_running:
+        return Wait(Waiting("task", f"{stage.name} is running"))
+    if p.task_not_before is not None and s.now < p.task_not_before:
+        return Wait(Waiting("retry", f"{stage.name} is tried again ({p.task_detail})", p.task_not_before))
+    return RunTask(stage)
+
+
+def _awaiting(s: Situation, stage: Stage, step: ApproveStep) -> Decision:
+    p = s.rollout.progress
+    if p.approved_by:
+        return Advance(f"approved by {p.approved_by}")
+    if p.deadline is not None and s.now >= p.deadline:
+        return _consequence(
+            s, step.on_timeout, "approval", f"nobody approved within {show_duration(step.timeout)}: {step.approve}"
+        )
+    if s.exit_on_pause:
+        return _depart(s, f"waits for approval: {step.approve}")
+    return Wait(Waiting("approval", f"waits for approval: {step.approve}", p.deadline))
+
+
+def _success(s: Situation) -> str:
+    if s.observed is None:
+        return "the endpoint was deleted, as planned"
+    serving = ", ".join(f"{name} {show_share(share)}" for name, share in sorted(s.observed.traffic.items()) if share)
+    return f"{s.rollout.endpoint_name} now serves {serving or 'no traffic'}"
+
+
+# --- paused ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _paused(s: Situation) -> Decision:
+    """No progress, still guarding."""
+    r, stage = s.rollout, s.stage
+    if r.paused_until is not None and s.now >= r.paused_until and not r.no_return:
+        return RollBack("pause_limit", f"nobody resumed it in time; it was paused because {r.reason}")
+    if s.interrupted or s.exit_on_pause:
+        return _depart(s, r.reason or "paused")
+    watched = stage is not None and (stage.gates or stage.guards) and r.progress.reached_at is not None and not r.parked
+    if stage is not None and watched and not r.progress.leaving:
+        judgement = r.progress.judgement
+        if judgement is not None and judgement.outcome == "failed" and judgement.on_fail != "pause":
+            return RollBack("gate", f"{stage.name}, while paused: gate {judgement.culprit}: {judgement.sentence}")
+        if _due(s, stage, held=False):
+            return Measure(stage)
+    return Wait(Waiting("human", f"paused: {r.reason}", r.paused_until))
+
+
+def _depart(s: Situation, reason: str) -> Decision:
+    """Leave the rollout to nobody: first take the candidate out of traffic, unless it is not ours to do, or was forbidden."""
+    r = s.rollout
+    baseline = r.roles.baseline
+    observed = s.observed
+    parking = next((intent for intent in r.intents.values() if isinstance(intent.action, SetTraffic)), None)
+    if parking is not None:
+        return pursue(s, parking)
+    exposed = observed is not None and bool(
+        r.roles.candidate and (observed.traffic.get(r.roles.candidate) or observed.mirror.get(r.roles.candidate))
+    )
+    if not exposed or s.leave_exposed or r.no_return or r.paused in ("drift", "invariant") or observed is None:
+        return Leave(reason)
+    whole = all(name in observed.deployments and observed.deployments[name].healthy for name in baseline.traffic)
+    if not whole:
+        return Leave(f"{reason}; the candidate keeps its traffic, because stable is not healthy")
+    if not r.parked:
+        return Park(reason)
+    return Act(SetTraffic(r.endpoint_name, dict(baseline.traffic), {}), -1)

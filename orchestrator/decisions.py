@@ -1,0 +1,218 @@
+"""What may be decided, and on what facts: the vocabulary between policy and driver.
+
+`Situation` is everything that a decision may depend on; a `Decision` is one of a closed union of values, each of which the driver knows how to carry out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from orchestrator.events import PauseCause, RollbackCause
+from orchestrator.rollout import Rollout
+from orchestrator.stages import Stage
+from orchestrator.standing import Command, Waiting
+from plans.units import show_share
+from providers.actions import Action, DeleteDeployment, PutDeployment, Scale, SetTraffic
+from providers.base import Capabilities, EndpointState
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything that a decision may depend on.
+
+    Attributes:
+        rollout, stages: as pinned. now: aware UTC.
+        seen: whether the endpoint could be observed at all just now; then `observed` is its state, None for no endpoint.
+        commands: what was asked and not acted on, in order.
+        task_running: the one-shot step of this stage is running in this process.
+        interrupted: the driver was asked to stop. exit_on_pause, leave_exposed: flags of the driver.
+    """
+
+    rollout: Rollout
+    stages: tuple[Stage, ...]
+    capabilities: Capabilities
+    now: datetime
+    seen: bool
+    observed: EndpointState | None
+    commands: Sequence[Command] = ()
+    task_running: bool = False
+    interrupted: bool = False
+    exit_on_pause: bool = False
+    leave_exposed: bool = False
+    trouble: str | None = None
+
+    @property
+    def stage(self) -> Stage | None:
+        """The current stage, None after the last."""
+        return self.stages[self.rollout.stage] if self.rollout.stage < len(self.stages) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Decide on an effect: write the intent, then begin it. `stage` -1: for a rollback or for parking."""
+
+    action: Action
+    stage: int
+    irreversible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Begin, or begin again, what was intended."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Supersede:
+    """The intent is no longer wanted, or the world is already as it wanted."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Begin the stage."""
+
+    stage: Stage
+    deadline: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The stage's target is verified: start its clocks, and its evidence."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Feed the gates (or the guards) of the stage once."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Try the one-shot step."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """The stage has passed; restore what it set up for itself."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """The stage is over; go on with the next."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do before something changes."""
+
+    waiting: Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Stop making progress until a human says so."""
+
+    cause: PauseCause
+    reason: str
+    command: Command | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The candidate is out of traffic; remember that."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on after a pause. `take_back`: what others changed will be undone."""
+
+    command: Command
+    restart: bool
+    take_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """A human agreed."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """What was asked cannot be done now."""
+
+    command: Command
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Undo it."""
+
+    cause: RollbackCause
+    reason: str
+    command: Command | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveLogs:
+    """Keep the candidate's logs before it is deleted."""
+
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End."""
+
+    phase: Literal["succeeded", "rolled_back", "failed"]
+    reason: str
+    command: Command | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The driver goes; the rollout stays as it is."""
+
+    reason: str
+
+
+Decision = (
+    Act | Begin | Supersede | Enter | Reach | Measure | RunTask | Clear | Advance | Wait | Pause | Park | Resume | Approve | Refuse | RollBack
+    | SaveLogs | Finish | Leave
+)  # fmt: skip
+
+
+def describe(action: Action) -> str:
+    """An action in words: `scale green to 2`."""
+    match action:
+        case PutDeployment(deployment=deployment):
+            return f"deploy {deployment.name}"
+        case Scale(deployment=name, instances=count):
+            return f"scale {name} to {count}"
+        case SetTraffic(traffic=traffic, mirror=mirror):
+            split = (
+                ", ".join(f"{name} {show_share(share)}" for name, share in sorted(traffic.items()) if share) or "none"
+            )
+            copies = ", ".join(f"{name} {show_share(share)}" for name, share in sorted(mirror.items()) if share)
+            return f"set traffic to {split}" + (f", mirror to {copies}" if copies else "")
+        case DeleteDeployment(deployment=name):
+            return f"delete {name}"
+    return action.kind.replace("_", " ")

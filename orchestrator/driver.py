@@ -1,0 +1,461 @@
+"""Drives one rollout: observes, asks `decide`, does what it says, writes down what happened. It owns no policy.
+
+The loop is level-triggered and every turn begins from what is stored and observed, so a crash at any point costs a turn, never the rollout. Effects come in
+two halves, begun under the rollout's epoch and polled to their end; a started call is never cancelled. Whatever is found out is committed before it is
+acted on.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from orchestrator import decisions as policy
+from orchestrator import events as ev
+from orchestrator import ids, measuring, reconcile
+from orchestrator.bundle import Bundle
+from orchestrator.clocks import stage_clocks
+from orchestrator.decide import MOST_ATTEMPTS, decide
+from orchestrator.errors import CommitUnknown, LeaseLost, StoreError
+from orchestrator.lease import Heartbeat
+from orchestrator.rollout import Rollout, apply
+from orchestrator.stages import Stage
+from orchestrator.standing import Command, Intent, Snapshot
+from orchestrator.store.base import Commit, Consumed, Evidence, Store, Worker
+from orchestrator.tasks.load import LoadProcess
+from orchestrator.tasks.result import TaskResult
+from providers.actions import Action
+from providers.base import Capabilities, Done, EndpointState, Failed, Fence, HasLogs, Operation, Provider
+from providers.errors import Fenced, ProviderError, Temporary
+from providers.measurement import Measurement
+
+Watcher = Callable[[Rollout, Sequence[ev.Event]], None]
+TaskRunner = Callable[[Stage], Awaitable[TaskResult]]
+TICK = 0.25
+"""Seconds between looks at the commands, at most."""
+QUICK = 0.05
+"""Seconds between polls of an operation that does not say when to come back."""
+OBSERVE_EVERY = 1.0
+"""Seconds for which an observation is good enough to wait on; before an effect it is always made anew."""
+ROLLBACK_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """How this driver behaves: flags of its process."""
+
+    steal: bool = False
+    exit_on_pause: bool = False
+    leave_exposed: bool = False
+
+
+class Driver:
+    """One rollout, driven until it ends or is left."""
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        *,
+        bundle: Bundle,
+        stages: tuple[Stage, ...],
+        store: Store,
+        provider: Provider,
+        capabilities: Capabilities,
+        worker: Worker,
+        heartbeat: Heartbeat,
+        clock: Callable[[], datetime],
+        run_task: TaskRunner,
+        controls: Controls,
+        watcher: Watcher,
+        stop: asyncio.Event,
+        load: LoadProcess | None = None,
+    ) -> None:
+        self.rollout, self.bundle, self.stages = rollout, bundle, stages
+        self._store, self._provider, self._capabilities = store, provider, capabilities
+        self._worker, self._heartbeat, self._clock, self._run_task = worker, heartbeat, clock, run_task
+        self._controls, self._watcher, self._stop, self._load = controls, watcher, stop, load
+        self._evidence: Evidence | None = None
+        self._observed: EndpointState | None = None
+        self._seen = False
+        self._trouble: str | None = None
+        self._observed_at = float("-inf")
+        self._task: asyncio.Future[TaskResult] | None = None
+        self._poll_at: dict[str, float] = {}
+        self._observe_tries = 0
+        self._anew = False
+
+    async def run(self, *, adopted: ev.Adopted | None = None) -> Rollout:
+        """Drive until the rollout ends or is left; returns it as it then stands. `adopted`: another bundle takes the pinned one's place.
+
+        Raises LeaseLost when another driver took over, StoreError when the store is gone.
+        """
+        self._evidence = await self._store.evidence(self.rollout.id)
+        worker = self._worker
+        await self._commit(ev.Driven(worker.id, worker.host, worker.pid, self.rollout.epoch))
+        if adopted is not None:
+            await self._commit(adopted)
+        try:
+            while True:
+                self._heartbeat.check()
+                decision = await self._next()
+                if isinstance(decision, policy.Leave):
+                    return await self._leave(decision.reason)
+                await self._execute(decision)
+        finally:
+            await self._end_task()
+            if self._load is not None:
+                await self._load.stop()
+
+    # --- one turn ----------------------------------------------------------------------------------------------------------------------
+
+    async def _next(self) -> policy.Decision:
+        await self._poll_operations()
+        await self._reap_task()
+        commands = await self._store.commands(self.rollout.id)
+        await self._observe(OBSERVE_EVERY)
+        decision = self._decide(commands)
+        if (
+            self._seen
+            and self._observed_at < self._loop_time()
+            and not isinstance(decision, policy.Wait | policy.Measure)
+        ):
+            # Observe before acting: what was good enough to wait on is not good enough to change anything on.
+            await self._observe(0.0)
+            decision = self._decide(commands)
+        return decision
+
+    def _decide(self, commands: Sequence[Command]) -> policy.Decision:
+        return decide(
+            policy.Situation(
+                rollout=self.rollout,
+                stages=self.stages,
+                capabilities=self._capabilities,
+                now=self._clock(),
+                seen=self._seen,
+                observed=self._observed,
+                commands=commands,
+                task_running=self._task is not None,
+                interrupted=self._stop.is_set(),
+                exit_on_pause=self._controls.exit_on_pause,
+                leave_exposed=self._controls.leave_exposed,
+                trouble=self._trouble,
+            )
+        )
+
+    async def _observe(self, good_for: float) -> None:
+        now = self._loop_time()
+        if now < self._observed_at + good_for and (self._seen or self._observe_tries):
+            return
+        try:
+            self._observed = await self._provider.observe(self.rollout.endpoint_name)
+        except ProviderError as error:
+            self._observe_tries += 1
+            wait = error.retry_after if isinstance(error, Temporary) else None
+            self._seen, self._trouble = False, str(error)
+            self._observed_at = now + (wait or ids.back_off(self.rollout.id, self._observe_tries)) - OBSERVE_EVERY
+            return
+        self._seen, self._trouble, self._observe_tries = True, None, 0
+        self._observed_at = self._loop_time()
+        await self._drive_load()
+
+    async def _drive_load(self) -> None:
+        served = self._observed is not None and any(self._observed.traffic.values())
+        if self._load is not None and served and self.rollout.active:
+            await self._load.ensure()
+
+    async def _execute(self, decision: policy.Decision) -> None:
+        match decision:
+            case policy.Act(action=action, stage=stage, irreversible=irreversible):
+                await self._intend(action, stage, irreversible=irreversible)
+            case policy.Begin(key=key):
+                await self._begin(self.rollout.intents[key])
+            case policy.Supersede(key=key, reason=reason):
+                await self._commit(
+                    ev.Ended(key, "superseded", reason, Snapshot.of(self._observed, self.rollout.counted)),
+                    ended=(key, "superseded"),
+                )
+            case policy.Enter(stage=stage, deadline=deadline):
+                await self._commit(ev.StageEntered(stage.index, stage.name, deadline))
+            case policy.Reach(stage=stage):
+                await self._reach(stage)
+            case policy.Measure(stage=stage):
+                await self._measure(stage)
+            case policy.RunTask(stage=stage):
+                await self._commit(ev.TaskTried(self.rollout.progress.task_attempt + 1))
+                self._task = asyncio.ensure_future(self._run_task(stage))
+            case policy.Clear(reason=reason):
+                await self._commit(ev.Leaving(reason))
+            case policy.Advance(reason=reason):
+                await self._commit(ev.StageEnded(self.rollout.stage, "passed", reason))
+            case policy.Wait(waiting=waiting):
+                await self._wait(waiting)
+            case policy.Pause(cause=cause, reason=reason, command=command):
+                until = self._clock() + timedelta(seconds=self.bundle.plan.pause_limit)
+                await self._commit(ev.Paused(cause, reason, until), command=command)
+                await self._end_task()
+            case policy.Park(reason=reason):
+                await self._commit(ev.Parked(reason))
+            case policy.Resume(command=command, restart=restart, take_back=take_back):
+                await self._resume(command, restart=restart, take_back=take_back)
+            case policy.Approve(command=command):
+                await self._commit(ev.Approved(command.actor, command.args.get("reason")), command=command)
+            case policy.Refuse(command=command, reason=reason):
+                await self._commit(
+                    ev.Commanded(command.kind, accepted=False, reason=reason), command=command, refused=reason
+                )
+            case policy.RollBack(cause=cause, reason=reason, command=command):
+                await self._commit(ev.RollbackBegan(cause, reason), command=command)
+                await self._end_task()
+            case policy.SaveLogs(deployment=deployment):
+                await self._save_logs(deployment)
+            case policy.Finish(phase=phase, reason=reason, command=command):
+                await self._finish(phase, reason, command)
+
+    async def _wait(self, waiting: object) -> None:
+        waiting_changed = self.rollout.waiting != waiting
+        if waiting_changed:
+            await self._commit(ev.Waited(waiting))  # type: ignore[arg-type]
+        until = getattr(waiting, "until", None)
+        seconds = TICK
+        if any(intent.state == "begun" for intent in self.rollout.intents.values()):
+            due = min(self._poll_at.values(), default=0.0) - self._loop_time()
+            seconds = min(TICK, max(QUICK, due))
+        if until is not None:
+            seconds = min(seconds, max(0.0, (until - self._clock()).total_seconds()))
+        if getattr(waiting, "kind", "") == "operation":
+            self._observed_at = min(self._observed_at, self._loop_time() - OBSERVE_EVERY)
+            seconds = min(seconds, QUICK)
+        await self._sleep(max(seconds, 0.001))
+
+    async def _sleep(self, seconds: float) -> None:
+        waits: list[asyncio.Future[object]] = [self._task] if self._task is not None else []  # type: ignore[list-item]
+        if not self._stop.is_set():
+            waits.append(asyncio.ensure_future(self._stop.wait()))
+        if not waits:
+            await asyncio.sleep(seconds)
+            return
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if waits[-1] is not self._task:
+            waits[-1].cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waits[-1]
+
+    # --- effects -----------------------------------------------------------------------------------------------------------------------
+
+    async def _intend(self, action: Action, stage: int, *, irreversible: bool) -> None:
+        r = self.rollout
+        before = Snapshot.of(self._observed, r.counted)
+        intent = Intent(
+            ids.intent_key(r.id, r.intended + 1), stage, r.epoch, action, before, reconcile.after(before, action)
+        )
+        await self._commit(ev.Intended(intent, irreversible and not r.no_return))
+        await self._begin(intent)
+
+    async def _begin(self, intent: Intent) -> None:
+        self._heartbeat.check()
+        r = self.rollout
+        fence = Fence(self._store.id, r.id, r.epoch, steal=self._controls.steal)
+        try:
+            operation = await self._provider.begin(intent.action, key=intent.key, fence=fence)
+        except Fenced as fenced:
+            await self._commit(ev.Released(str(fenced)))
+            raise LeaseLost(str(fenced)) from fenced
+        except ProviderError as error:
+            await self._failed(
+                intent,
+                str(error),
+                permanent=not isinstance(error, Temporary),
+                retry_after=getattr(error, "retry_after", None),
+            )
+        else:
+            self._observed_at = float("-inf")
+            self._poll_at[intent.key] = 0.0
+            await self._commit(ev.Begun(intent.key, operation))
+
+    async def _poll_operations(self) -> None:
+        for intent in list(self.rollout.intents.values()):
+            if intent.operation is None or self._loop_time() < self._poll_at.get(intent.key, 0.0):
+                continue
+            try:
+                found = await self._provider.poll(intent.operation)
+            except ProviderError as error:
+                wait = error.retry_after if isinstance(error, Temporary) else None
+                self._poll_at[intent.key] = self._loop_time() + (wait or 1.0)
+                self._trouble = str(error)
+                continue
+            await self._polled(intent, found)
+
+    async def _polled(self, intent: Intent, found: Operation | Done | Failed) -> None:
+        match found:
+            case Done():
+                self._observed_at = float("-inf")
+                await self._commit(ev.Ended(intent.key, "done"), ended=(intent.key, "done"))
+            case Failed(reason=reason, permanent=permanent):
+                self._observed_at = float("-inf")
+                await self._failed(intent, reason, permanent=permanent, retry_after=None)
+            case Operation():
+                self._poll_at[intent.key] = self._loop_time() + (found.retry_after or QUICK)
+                if found != intent.operation:
+                    await self._commit(ev.Begun(intent.key, found))
+
+    async def _failed(self, intent: Intent, reason: str, *, permanent: bool, retry_after: float | None) -> None:
+        attempt = intent.attempt + 1
+        undoing = self.rollout.phase == "rolling_back"
+        again = (
+            attempt < (ROLLBACK_ATTEMPTS if permanent else MOST_ATTEMPTS)
+            if undoing
+            else not permanent and attempt < MOST_ATTEMPTS
+        )
+        if again:
+            wait = max(retry_after or 0.0, ids.back_off(intent.key, attempt))
+            await self._commit(ev.Retried(intent.key, reason, attempt, self._clock() + timedelta(seconds=wait)))
+            return
+        await self._observe(0.0)
+        counted = frozenset({*self.rollout.counted, *intent.after.counts})
+        left = Snapshot.of(self._observed, counted) if self._seen else None
+        await self._commit(ev.Ended(intent.key, "failed", reason, left), ended=(intent.key, "failed"))
+
+    async def _save_logs(self, deployment: str) -> None:
+        where, reason = None, None
+        if isinstance(self._provider, HasLogs):
+            try:
+                where = await self._provider.save_logs(self.rollout.endpoint_name, deployment, rollout=self.rollout.id)
+            except ProviderError as error:
+                reason = str(error)
+        await self._commit(ev.LogsSaved(deployment, where, reason))
+
+    # --- evidence ----------------------------------------------------------------------------------------------------------------------
+
+    async def _reach(self, stage: Stage) -> None:
+        hold_until, deadline = stage_clocks(stage, self._clock())
+        evidence = self._evidence
+        if stage.gates:
+            try:
+                evidence = await measuring.open_stage(
+                    self._provider, self.rollout, self.stages, stage, evidence, anew=self._anew
+                )
+            except ProviderError as error:
+                await self._cannot_measure(str(error))
+                return
+            self._anew = False
+        await self._commit(ev.Reached(hold_until, deadline), evidence=evidence if stage.gates else None)
+        self._evidence = evidence
+
+    async def _measure(self, stage: Stage) -> None:
+        if self._evidence is None:
+            raise StoreError(f"rollout {self.rollout.id}: the evidence of stage {stage.name} is missing from the store")
+        try:
+            fed = await measuring.feed(self._provider, self.rollout, stage, self._evidence)
+        except ProviderError as error:
+            await self._cannot_measure(str(error))
+            return
+        measured = ev.Measured(
+            fed.number, fed.judgement, fed.measurement.start, fed.measurement.end, fed.measurement.lost
+        )
+        await self._commit(measured, measurement=(fed.number, stage.index, fed.measurement), evidence=fed.evidence)
+        self._evidence = fed.evidence
+
+    async def _cannot_measure(self, reason: str) -> None:
+        await self._commit(ev.MeasureFailed(reason, self.rollout.progress.errors + 1))
+        if self.rollout.progress.reached_at is None:
+            await self._sleep(1.0)
+
+    # --- one-shot steps ----------------------------------------------------------------------------------------------------------------
+
+    async def _reap_task(self) -> None:
+        if self._task is None or not self._task.done():
+            return
+        task, self._task = self._task, None
+        result = task.result()
+        attempt = self.rollout.progress.task_attempt
+        stage = self.stages[self.rollout.stage]
+        if not result.ok and result.retry and attempt <= getattr(stage.work, "retries", 0):
+            wait = ids.back_off(f"{self.rollout.id}.{stage.index}", attempt)
+            await self._commit(ev.TaskTried(attempt, result.detail, self._clock() + timedelta(seconds=wait)))
+        else:
+            await self._commit(ev.TaskEnded(result.ok, result.detail))
+
+    async def _end_task(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # --- endings -----------------------------------------------------------------------------------------------------------------------
+
+    async def _resume(self, command: Command, *, restart: bool, take_back: bool) -> None:
+        p, now = self.rollout.progress, self._clock()
+        stage = self.stages[self.rollout.stage]
+        fresh = self.rollout.paused in ("undecided", "no_data", "error", "step")
+        full = stage.deadline if p.reached_at is not None or not stage.gates else None
+        left = full if fresh else p.deadline_left
+        self._anew = self.rollout.paused == "gate"
+        resumed = ev.Resumed(
+            restart=restart or take_back,
+            expected=Snapshot.of(self._observed, self.rollout.counted) if take_back else None,
+            hold_until=now + timedelta(seconds=p.hold_left) if p.hold_left is not None and not restart else None,
+            deadline=now + timedelta(seconds=left) if left is not None and not restart else None,
+        )
+        await self._commit(resumed, command=command)
+
+    async def _finish(self, phase: str, reason: str, command: Command | None) -> None:
+        await self._commit(ev.Finished(phase, reason), command=command)  # type: ignore[arg-type]
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        fence = Fence(self._store.id, self.rollout.id, self.rollout.epoch)
+        with contextlib.suppress(ProviderError):
+            await self._provider.release(self.rollout.endpoint_name, fence)
+
+    async def _leave(self, reason: str) -> Rollout:
+        if self.rollout.active:
+            await self._commit(ev.Released(reason))
+            await self._store.release(self.rollout)
+        return self.rollout
+
+    # --- the journal -------------------------------------------------------------------------------------------------------------------
+
+    async def _commit(
+        self,
+        body: ev.Body,
+        *,
+        command: Command | None = None,
+        refused: str | None = None,
+        ended: tuple[str, str] | None = None,
+        measurement: tuple[int, int, Measurement] | None = None,
+        evidence: Evidence | None = None,
+    ) -> None:
+        """Write one event with everything that goes with it, then remember it."""
+        before = self.rollout
+        event = ev.Event(
+            rollout=before.id,
+            seq=before.last_seq + 1,
+            id=ids.event_id(),
+            at=self._clock(),
+            actor=command.actor if command is not None else "engine",
+            epoch=before.epoch,
+            body=body,
+        )
+        rollout = apply(before, event)
+        intents = [intent for key, intent in rollout.intents.items() if before.intents.get(key) != intent]
+        if ended is not None:
+            intents.append(replace(before.intents[ended[0]], state=ended[1]))  # type: ignore[arg-type]
+        outcome = f"refused: {refused}" if refused is not None else "accepted"
+        consumed = [Consumed(command.id, event.seq, outcome)] if command is not None else []
+        commit = Commit(rollout, [event], intents, consumed, measurement, evidence)
+        for attempt in range(1, 4):
+            try:
+                await self._store.commit(commit)
+                break
+            except CommitUnknown:
+                # Committing the same event again is harmless, whether it was written or not.
+                if attempt == 3:
+                    raise
+                await asyncio.sleep(ids.back_off(event.id, attempt))
+        self.rollout = rollout
+        self._watcher(rollout, [event])
+
+    @staticmethod
+    def _loop_time() -> float:
+        return asyncio.get_running_loop().time()
