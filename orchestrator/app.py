@@ -1,7 +1,8 @@
-"""The use cases, one function each, called by every face alike; and the composition root, where the parts are put together.
+"""The use cases, one function each, called by every face alike; and the composition root, where the parts are put
+together.
 
-Here the environment, the clock and the store become one `App`; here a plan becomes a rollout, and a rollout gets a driver. What is decided while it runs is
-not here: see `decide`.
+Here the environment, the clock and the store become one `App`; here a plan becomes a rollout, and a rollout gets a
+driver. What is decided while it runs is not here: see `decide`.
 """
 
 import asyncio
@@ -12,12 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator import bundle as bundles
 from orchestrator import adoption, ids, lease, roles
+from orchestrator import bundle as bundles
 from orchestrator import events as ev
 from orchestrator.bundle import Bundle
-from orchestrator.driver import Controls, Driver, Watcher
+from orchestrator.driver import Controls, Driver
 from orchestrator.errors import LeaseLost, Refused, UnknownRollout, UsageError
+from orchestrator.journal import Watcher
 from orchestrator.lifecycle import TERMINAL
 from orchestrator.rollout import Rollout, apply
 from orchestrator.secrets import Resolver
@@ -43,9 +45,12 @@ class Flags:
     """What the caller insists on.
 
     Attributes:
-        steal: take the endpoint from another store's claim. replace: a deployment of the candidate's name may be replaced.
-        bootstrap: an endpoint that serves nothing is brought into service. adopt: the edited plan takes the pinned one's place.
-        take_back, keep_theirs: what to do about what others changed. exit_on_pause, leave_exposed: whether to stay while paused, and exposed.
+        steal: take the endpoint from another store's claim. replace: a deployment of the candidate's name may be
+            replaced.
+        bootstrap: an endpoint that serves nothing is brought into service. adopt: the edited plan takes the pinned
+            one's place.
+        take_back, keep_theirs: what to do about what others changed. exit_on_pause, leave_exposed: whether to stay
+            while paused, and exposed.
     """
 
     steal: bool = False
@@ -74,7 +79,9 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What became of a command: whether it was accepted, in words, and whether this process drove because nobody else did."""
+    """What became of a command: whether it was accepted, in words, and whether this process drove because nobody else
+    did.
+    """
 
     rollout: Rollout
     accepted: bool
@@ -93,11 +100,14 @@ async def opened(settings: Settings | None = None) -> AsyncIterator[App]:
         await store.aclose()
 
 
-# --- providers -------------------------------------------------------------------------------------------------------------------------
+# --- providers ------------------------------------------------------------------------------------
 
 
 def provider_for(app: App, plan: Plan, base: Path) -> Provider:
-    """The plan's provider. `base`: the plan's folder. Raises ProviderError when it is unknown, or its options are wrong."""
+    """The plan's provider.
+
+    `base`: the plan's folder. Raises ProviderError when it is unknown, or its options are wrong.
+    """
     return provider_of(app, name=plan.provider.name, options=plan.provider.options, base=base)
 
 
@@ -119,7 +129,8 @@ async def carry_out(app: App, provider: Provider, action: Action, *, timeout: fl
     owners = await app.store.rollouts(active=True, endpoint=identity, limit=1)
     if owners:
         raise UsageError(
-            f"rollout {owners[0].id} owns endpoint {action.endpoint}: end it first, or say `rollout abort {owners[0].id}`"
+            f"rollout {owners[0].id} owns endpoint {action.endpoint}: "
+            f"end it first, or say `rollout abort {owners[0].id}`"
         )
     observed = await provider.observe(action.endpoint)
     claim = observed.claim if observed is not None else None
@@ -141,14 +152,15 @@ async def carry_out(app: App, provider: Provider, action: Action, *, timeout: fl
                 await asyncio.sleep(operation.retry_after or 0.05)
     except TimeoutError:
         raise Temporary(
-            f"{action.kind.replace('_', ' ')} on {action.endpoint} is not done after {timeout:g} s; it goes on by itself"
+            f"{action.kind.replace('_', ' ')} on {action.endpoint} is not done after {timeout:g} s; "
+            "it goes on by itself"
         ) from None
     finally:
         with contextlib.suppress(ProviderError):
             await provider.release(action.endpoint, fence)
 
 
-# --- looking ---------------------------------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 async def compiled(
@@ -198,7 +210,7 @@ async def find(app: App, ref: str | None, *, active: bool | None = None) -> Roll
     raise UnknownRollout(f"there is no rollout {ref}; the newest are: {there}")
 
 
-# --- driving ---------------------------------------------------------------------------------------------------------------------------
+# --- driving --------------------------------------------------------------------------------------
 
 
 async def run(app: App, path: Path, flags: Flags, *, watcher: Watcher, stop: asyncio.Event) -> Rollout:
@@ -214,7 +226,8 @@ async def run(app: App, path: Path, flags: Flags, *, watcher: Watcher, stop: asy
         owners = await app.store.rollouts(active=True, endpoint=identity, limit=1)
         if owners:
             raise UsageError(
-                f"rollout {owners[0].id} is {owners[0].phase} on endpoint {pinned.endpoint_name}: resume it, or abort it, before another begins"
+                f"rollout {owners[0].id} is {owners[0].phase} on endpoint {pinned.endpoint_name}: "
+                "resume it, or abort it, before another begins"
             )
         observed = await provider.observe(pinned.endpoint_name)
         _respect_claim(app, observed, flags)
@@ -249,7 +262,8 @@ async def run(app: App, path: Path, flags: Flags, *, watcher: Watcher, stop: asy
 async def resume(app: App, ref: str | None, flags: Flags, *, watcher: Watcher, stop: asyncio.Event) -> Rollout:
     """Take up a rollout that nobody drives, or tell the one who drives it to go on.
 
-    Raises UsageError when there is nothing to resume, or a live driver is at work; PlanError and Refused about an edited plan.
+    Raises UsageError when there is nothing to resume, or a live driver is at work; PlanError and Refused about an
+    edited plan.
     """
     rollout = await find(app, ref, active=True)
     _not_ended(rollout, "resume")
@@ -333,7 +347,9 @@ async def _take_up(
         stages = compile_stages(pinned, rollout.roles, capabilities)
         adopted = None
         if check_edits:
-            pinned, stages, adopted = await adoption.edits(provider, rollout, pinned, stages, capabilities, adopt=flags.adopt)
+            pinned, stages, adopted = await adoption.edits(
+                provider, rollout, pinned, stages, capabilities, adopt=flags.adopt
+            )
         worker = lease.this_worker(ids.token)
         await app.store.put_worker(worker)
         claimed = observed.claim.epoch if observed is not None and observed.claim is not None else 0
@@ -348,7 +364,9 @@ async def _take_up(
 
 
 async def _glimpse(provider: Provider, endpoint: str) -> EndpointState | None:
-    """The endpoint, or None when the provider is down as well: what was asked is then recorded, and carried out when it can be."""
+    """The endpoint, or None when the provider is down as well: what was asked is then recorded, and carried out when it
+    can be.
+    """
     try:
         return await provider.observe(endpoint)
     except ProviderError:
@@ -359,8 +377,8 @@ def _respect_claim(app: App, observed: EndpointState | None, flags: Flags) -> No
     claim = observed.claim if observed is not None else None
     if claim is not None and claim.store != app.store.id and not flags.steal:
         raise Refused(
-            f"endpoint {observed.name if observed else ''} is claimed by rollout {claim.rollout} of another store: end it there, "
-            "or take it over with --steal when that store is gone"
+            f"endpoint {observed.name if observed else ''} is claimed by rollout {claim.rollout} of another store: "
+            "end it there, or take it over with --steal when that store is gone"
         )
 
 

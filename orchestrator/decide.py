@@ -1,7 +1,7 @@
 """The policy: what to do next, given how everything stands. One pure function, taken apart by phase.
 
-`decide` never acts, waits or reads a clock; it is called after every observation, and called again with the same facts it decides the same. Whoever
-wants to know why a rollout did something finds the reason in here, and nowhere else.
+`decide` never acts, waits or reads a clock; it is called after every observation, and called again with the same facts
+it decides the same. Whoever wants to know why a rollout did something finds the reason in here, and nowhere else.
 """
 
 from datetime import timedelta
@@ -70,7 +70,7 @@ def _unseen(s: Situation) -> Decision:
     return Wait(Waiting("provider", s.trouble or "the provider cannot be reached"))
 
 
-# --- commands --------------------------------------------------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------------
 
 
 def _command(s: Situation, command: Command) -> Decision:
@@ -127,14 +127,14 @@ def _resume(s: Situation, command: Command) -> Decision:
     if r.paused == "drift" and not take_back:
         return Refuse(
             command,
-            f"somebody else changed the endpoint ({r.reason}): say --take-back to undo that, or --keep-theirs to leave it so and end",
+            f"{r.reason}: say --take-back to undo that, or --keep-theirs to leave it so and end",
         )
     if take_back and not s.seen:
         return Refuse(command, "the provider cannot be reached, so nothing can be taken back now: try again")
     return Resume(command, restart=r.parked or r.paused == "gate", take_back=take_back)
 
 
-# --- running ---------------------------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 def _running(s: Situation) -> Decision:
@@ -311,7 +311,7 @@ def _task(s: Situation, stage: Stage) -> Decision:
             else Wait(Waiting("time", f"waits until {p.hold_until:%Y-%m-%d %H:%M:%S} UTC", p.hold_until))
         )
     if isinstance(stage.work, ApproveStep):
-        return _awaiting(s, stage, stage.work)
+        return _awaiting(s, stage.work)
     if p.task_ok is not None:
         return Advance(p.task_detail or "done") if p.task_ok else _fail(s, "step", f"{stage.name}: {p.task_detail}")
     if s.task_running:
@@ -321,7 +321,7 @@ def _task(s: Situation, stage: Stage) -> Decision:
     return RunTask(stage)
 
 
-def _awaiting(s: Situation, stage: Stage, step: ApproveStep) -> Decision:
+def _awaiting(s: Situation, step: ApproveStep) -> Decision:
     p = s.rollout.progress
     if p.approved_by:
         return Advance(f"approved by {p.approved_by}")
@@ -341,7 +341,7 @@ def _success(s: Situation) -> str:
     return f"{s.rollout.endpoint_name} now serves {serving or 'no traffic'}"
 
 
-# --- paused ----------------------------------------------------------------------------------------------------------------------------
+# --- paused ---------------------------------------------------------------------------------------
 
 
 def _paused(s: Situation) -> Decision:
@@ -362,7 +362,9 @@ def _paused(s: Situation) -> Decision:
 
 
 def _depart(s: Situation, reason: str) -> Decision:
-    """Leave the rollout to nobody: first take the candidate out of traffic, unless it is not ours to do, or was forbidden."""
+    """Leave the rollout to nobody: first take the candidate out of traffic, unless it is not ours to do, or was
+    forbidden.
+    """
     r = s.rollout
     baseline = r.roles.baseline
     observed = s.observed

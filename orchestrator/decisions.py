@@ -1,6 +1,7 @@
 """What may be decided, and on what facts: the vocabulary between policy and driver.
 
-`Situation` is everything that a decision may depend on; a `Decision` is one of a closed union of values, each of which the driver knows how to carry out.
+`Situation` is everything that a decision may depend on; a `Decision` is one of a closed union of values, each of which
+the driver knows how to carry out.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ class Situation:
 
     Attributes:
         rollout, stages: as pinned. now: aware UTC.
-        seen: whether the endpoint could be observed at all just now; then `observed` is its state, None for no endpoint.
+        seen: whether the endpoint could be observed at all just now; then `observed` is its state, None for no
+            endpoint.
         commands: what was asked and not acted on, in order.
         task_running: the one-shot step of this stage is running in this process.
         interrupted: the driver was asked to stop. exit_on_pause, leave_exposed: flags of the driver.
@@ -195,9 +197,26 @@ class Leave:
 
 
 Decision = (
-    Act | Begin | Supersede | Enter | Reach | Measure | RunTask | Clear | Advance | Wait | Pause | Park | Resume | Approve | Refuse | RollBack
-    | SaveLogs | Finish | Leave
-)  # fmt: skip
+    Act
+    | Begin
+    | Supersede
+    | Enter
+    | Reach
+    | Measure
+    | RunTask
+    | Clear
+    | Advance
+    | Wait
+    | Pause
+    | Park
+    | Resume
+    | Approve
+    | Refuse
+    | RollBack
+    | SaveLogs
+    | Finish
+    | Leave
+)
 
 
 def describe(action: Action) -> str:

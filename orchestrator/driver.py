@@ -1,14 +1,14 @@
 """Drives one rollout: observes, asks `decide`, does what it says, writes down what happened. It owns no policy.
 
-The loop is level-triggered and every turn begins from what is stored and observed, so a crash at any point costs a turn, never the rollout. Effects come in
-two halves, begun under the rollout's epoch and polled to their end; a started call is never cancelled. Whatever is found out is committed before it is
-acted on.
+The loop is level-triggered and every turn begins from what is stored and observed, so a crash at any point costs a
+turn, never the rollout. Effects come in two halves, begun under the rollout's epoch and polled to their end; a started
+call is never cancelled. Whatever is found out is committed before it is acted on.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator import decisions as policy
@@ -17,20 +17,19 @@ from orchestrator import ids, measuring, reconcile
 from orchestrator.bundle import Bundle
 from orchestrator.clocks import stage_clocks
 from orchestrator.decide import MOST_ATTEMPTS, decide
-from orchestrator.errors import CommitUnknown, LeaseLost, StoreError
+from orchestrator.errors import LeaseLost, StoreError
+from orchestrator.journal import Journal, Watcher
 from orchestrator.lease import Heartbeat
-from orchestrator.rollout import Rollout, apply
+from orchestrator.rollout import Rollout
 from orchestrator.stages import Stage
 from orchestrator.standing import Command, Intent, Snapshot
-from orchestrator.store.base import Commit, Consumed, Evidence, Store, Worker
+from orchestrator.store.base import Evidence, Store, Worker
 from orchestrator.tasks.load import LoadProcess
 from orchestrator.tasks.result import TaskResult
 from providers.actions import Action
 from providers.base import Capabilities, Done, EndpointState, Failed, Fence, HasLogs, Operation, Provider
 from providers.errors import Fenced, ProviderError, Temporary
-from providers.measurement import Measurement
 
-Watcher = Callable[[Rollout, Sequence[ev.Event]], None]
 TaskRunner = Callable[[Stage], Awaitable[TaskResult]]
 TICK = 0.25
 """Seconds between looks at the commands, at most."""
@@ -71,10 +70,11 @@ class Driver:
         stop: asyncio.Event,
         load: LoadProcess | None = None,
     ) -> None:
-        self.rollout, self.bundle, self.stages = rollout, bundle, stages
+        self._journal = Journal(rollout, store, clock, watcher)
+        self.bundle, self.stages = bundle, stages
         self._store, self._provider, self._capabilities = store, provider, capabilities
         self._worker, self._heartbeat, self._clock, self._run_task = worker, heartbeat, clock, run_task
-        self._controls, self._watcher, self._stop, self._load = controls, watcher, stop, load
+        self._controls, self._stop, self._load = controls, stop, load
         self._evidence: Evidence | None = None
         self._observed: EndpointState | None = None
         self._seen = False
@@ -85,16 +85,22 @@ class Driver:
         self._observe_tries = 0
         self._anew = False
 
+    @property
+    def rollout(self) -> Rollout:
+        """The rollout as it stands now."""
+        return self._journal.rollout
+
     async def run(self, *, adopted: ev.Adopted | None = None) -> Rollout:
-        """Drive until the rollout ends or is left; returns it as it then stands. `adopted`: another bundle takes the pinned one's place.
+        """Drive until the rollout ends or is left; returns it as it then stands. `adopted`: another bundle takes the
+        pinned one's place.
 
         Raises LeaseLost when another driver took over, StoreError when the store is gone.
         """
         self._evidence = await self._store.evidence(self.rollout.id)
         worker = self._worker
-        await self._commit(ev.Driven(worker.id, worker.host, worker.pid, self.rollout.epoch))
+        await self._journal.write(ev.Driven(worker.id, worker.host, worker.pid, self.rollout.epoch))
         if adopted is not None:
-            await self._commit(adopted)
+            await self._journal.write(adopted)
         try:
             while True:
                 self._heartbeat.check()
@@ -107,7 +113,7 @@ class Driver:
             if self._load is not None:
                 await self._load.stop()
 
-    # --- one turn ----------------------------------------------------------------------------------------------------------------------
+    # --- one turn ---------------------------------------------------------------------------------
 
     async def _next(self) -> policy.Decision:
         await self._poll_operations()
@@ -164,48 +170,45 @@ class Driver:
         if self._load is not None and served and self.rollout.active:
             await self._load.ensure()
 
-    async def _execute(self, decision: policy.Decision) -> None:
+    async def _execute(self, decision: policy.Decision) -> None:  # noqa: C901 - a dispatch reads best in one piece
         match decision:
             case policy.Act(action=action, stage=stage, irreversible=irreversible):
                 await self._intend(action, stage, irreversible=irreversible)
             case policy.Begin(key=key):
                 await self._begin(self.rollout.intents[key])
             case policy.Supersede(key=key, reason=reason):
-                await self._commit(
-                    ev.Ended(key, "superseded", reason, Snapshot.of(self._observed, self.rollout.counted)),
-                    ended=(key, "superseded"),
+                await self._journal.write(
+                    ev.Ended(key, "superseded", reason, Snapshot.of(self._observed, self.rollout.counted))
                 )
             case policy.Enter(stage=stage, deadline=deadline):
-                await self._commit(ev.StageEntered(stage.index, stage.name, deadline))
+                await self._journal.write(ev.StageEntered(stage.index, stage.name, deadline))
             case policy.Reach(stage=stage):
                 await self._reach(stage)
             case policy.Measure(stage=stage):
                 await self._measure(stage)
             case policy.RunTask(stage=stage):
-                await self._commit(ev.TaskTried(self.rollout.progress.task_attempt + 1))
+                await self._journal.write(ev.TaskTried(self.rollout.progress.task_attempt + 1))
                 self._task = asyncio.ensure_future(self._run_task(stage))
             case policy.Clear(reason=reason):
-                await self._commit(ev.Leaving(reason))
+                await self._journal.write(ev.Leaving(reason))
             case policy.Advance(reason=reason):
-                await self._commit(ev.StageEnded(self.rollout.stage, "passed", reason))
+                await self._journal.write(ev.StageEnded(self.rollout.stage, "passed", reason))
             case policy.Wait(waiting=waiting):
                 await self._wait(waiting)
             case policy.Pause(cause=cause, reason=reason, command=command):
                 until = self._clock() + timedelta(seconds=self.bundle.plan.pause_limit)
-                await self._commit(ev.Paused(cause, reason, until), command=command)
+                await self._journal.write(ev.Paused(cause, reason, until), command=command)
                 await self._end_task()
             case policy.Park(reason=reason):
-                await self._commit(ev.Parked(reason))
+                await self._journal.write(ev.Parked(reason))
             case policy.Resume(command=command, restart=restart, take_back=take_back):
                 await self._resume(command, restart=restart, take_back=take_back)
             case policy.Approve(command=command):
-                await self._commit(ev.Approved(command.actor, command.args.get("reason")), command=command)
+                await self._journal.write(ev.Approved(command.actor, command.args.get("reason")), command=command)
             case policy.Refuse(command=command, reason=reason):
-                await self._commit(
-                    ev.Commanded(command.kind, accepted=False, reason=reason), command=command, refused=reason
-                )
+                await self._journal.write(ev.Commanded(command.kind, accepted=False, reason=reason), command=command)
             case policy.RollBack(cause=cause, reason=reason, command=command):
-                await self._commit(ev.RollbackBegan(cause, reason), command=command)
+                await self._journal.write(ev.RollbackBegan(cause, reason), command=command)
                 await self._end_task()
             case policy.SaveLogs(deployment=deployment):
                 await self._save_logs(deployment)
@@ -215,7 +218,7 @@ class Driver:
     async def _wait(self, waiting: object) -> None:
         waiting_changed = self.rollout.waiting != waiting
         if waiting_changed:
-            await self._commit(ev.Waited(waiting))  # type: ignore[arg-type]
+            await self._journal.write(ev.Waited(waiting))  # type: ignore[arg-type]
         until = getattr(waiting, "until", None)
         seconds = TICK
         if any(intent.state == "begun" for intent in self.rollout.intents.values()):
@@ -241,7 +244,7 @@ class Driver:
             with contextlib.suppress(asyncio.CancelledError):
                 await waits[-1]
 
-    # --- effects -----------------------------------------------------------------------------------------------------------------------
+    # --- effects ----------------------------------------------------------------------------------
 
     async def _intend(self, action: Action, stage: int, *, irreversible: bool) -> None:
         r = self.rollout
@@ -249,7 +252,7 @@ class Driver:
         intent = Intent(
             ids.intent_key(r.id, r.intended + 1), stage, r.epoch, action, before, reconcile.after(before, action)
         )
-        await self._commit(ev.Intended(intent, irreversible and not r.no_return))
+        await self._journal.write(ev.Intended(intent, irreversible and not r.no_return))
         await self._begin(intent)
 
     async def _begin(self, intent: Intent) -> None:
@@ -259,7 +262,7 @@ class Driver:
         try:
             operation = await self._provider.begin(intent.action, key=intent.key, fence=fence)
         except Fenced as fenced:
-            await self._commit(ev.Released(str(fenced)))
+            await self._journal.write(ev.Released(str(fenced)))
             raise LeaseLost(str(fenced)) from fenced
         except ProviderError as error:
             await self._failed(
@@ -271,7 +274,7 @@ class Driver:
         else:
             self._observed_at = float("-inf")
             self._poll_at[intent.key] = 0.0
-            await self._commit(ev.Begun(intent.key, operation))
+            await self._journal.write(ev.Begun(intent.key, operation))
 
     async def _poll_operations(self) -> None:
         for intent in list(self.rollout.intents.values()):
@@ -290,14 +293,14 @@ class Driver:
         match found:
             case Done():
                 self._observed_at = float("-inf")
-                await self._commit(ev.Ended(intent.key, "done"), ended=(intent.key, "done"))
+                await self._journal.write(ev.Ended(intent.key, "done"))
             case Failed(reason=reason, permanent=permanent):
                 self._observed_at = float("-inf")
                 await self._failed(intent, reason, permanent=permanent, retry_after=None)
             case Operation():
                 self._poll_at[intent.key] = self._loop_time() + (found.retry_after or QUICK)
                 if found != intent.operation:
-                    await self._commit(ev.Begun(intent.key, found))
+                    await self._journal.write(ev.Begun(intent.key, found))
 
     async def _failed(self, intent: Intent, reason: str, *, permanent: bool, retry_after: float | None) -> None:
         attempt = intent.attempt + 1
@@ -309,12 +312,12 @@ class Driver:
         )
         if again:
             wait = max(retry_after or 0.0, ids.back_off(intent.key, attempt))
-            await self._commit(ev.Retried(intent.key, reason, attempt, self._clock() + timedelta(seconds=wait)))
+            await self._journal.write(ev.Retried(intent.key, reason, attempt, self._clock() + timedelta(seconds=wait)))
             return
         await self._observe(0.0)
         counted = frozenset({*self.rollout.counted, *intent.after.counts})
         left = Snapshot.of(self._observed, counted) if self._seen else None
-        await self._commit(ev.Ended(intent.key, "failed", reason, left), ended=(intent.key, "failed"))
+        await self._journal.write(ev.Ended(intent.key, "failed", reason, left))
 
     async def _save_logs(self, deployment: str) -> None:
         where, reason = None, None
@@ -323,9 +326,9 @@ class Driver:
                 where = await self._provider.save_logs(self.rollout.endpoint_name, deployment, rollout=self.rollout.id)
             except ProviderError as error:
                 reason = str(error)
-        await self._commit(ev.LogsSaved(deployment, where, reason))
+        await self._journal.write(ev.LogsSaved(deployment, where, reason))
 
-    # --- evidence ----------------------------------------------------------------------------------------------------------------------
+    # --- evidence ---------------------------------------------------------------------------------
 
     async def _reach(self, stage: Stage) -> None:
         hold_until, deadline = stage_clocks(stage, self._clock())
@@ -339,7 +342,7 @@ class Driver:
                 await self._cannot_measure(str(error))
                 return
             self._anew = False
-        await self._commit(ev.Reached(hold_until, deadline), evidence=evidence if stage.gates else None)
+        await self._journal.write(ev.Reached(hold_until, deadline), evidence=evidence if stage.gates else None)
         self._evidence = evidence
 
     async def _measure(self, stage: Stage) -> None:
@@ -353,15 +356,17 @@ class Driver:
         measured = ev.Measured(
             fed.number, fed.judgement, fed.measurement.start, fed.measurement.end, fed.measurement.lost
         )
-        await self._commit(measured, measurement=(fed.number, stage.index, fed.measurement), evidence=fed.evidence)
+        await self._journal.write(
+            measured, measurement=(fed.number, stage.index, fed.measurement), evidence=fed.evidence
+        )
         self._evidence = fed.evidence
 
     async def _cannot_measure(self, reason: str) -> None:
-        await self._commit(ev.MeasureFailed(reason, self.rollout.progress.errors + 1))
+        await self._journal.write(ev.MeasureFailed(reason, self.rollout.progress.errors + 1))
         if self.rollout.progress.reached_at is None:
             await self._sleep(1.0)
 
-    # --- one-shot steps ----------------------------------------------------------------------------------------------------------------
+    # --- one-shot steps ---------------------------------------------------------------------------
 
     async def _reap_task(self) -> None:
         if self._task is None or not self._task.done():
@@ -372,9 +377,9 @@ class Driver:
         stage = self.stages[self.rollout.stage]
         if not result.ok and result.retry and attempt <= getattr(stage.work, "retries", 0):
             wait = ids.back_off(f"{self.rollout.id}.{stage.index}", attempt)
-            await self._commit(ev.TaskTried(attempt, result.detail, self._clock() + timedelta(seconds=wait)))
+            await self._journal.write(ev.TaskTried(attempt, result.detail, self._clock() + timedelta(seconds=wait)))
         else:
-            await self._commit(ev.TaskEnded(result.ok, result.detail))
+            await self._journal.write(ev.TaskEnded(result.ok, result.detail))
 
     async def _end_task(self) -> None:
         task, self._task = self._task, None
@@ -382,7 +387,7 @@ class Driver:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    # --- endings -----------------------------------------------------------------------------------------------------------------------
+    # --- endings ----------------------------------------------------------------------------------
 
     async def _resume(self, command: Command, *, restart: bool, take_back: bool) -> None:
         p, now = self.rollout.progress, self._clock()
@@ -397,10 +402,10 @@ class Driver:
             hold_until=now + timedelta(seconds=p.hold_left) if p.hold_left is not None and not restart else None,
             deadline=now + timedelta(seconds=left) if left is not None and not restart else None,
         )
-        await self._commit(resumed, command=command)
+        await self._journal.write(resumed, command=command)
 
     async def _finish(self, phase: str, reason: str, command: Command | None) -> None:
-        await self._commit(ev.Finished(phase, reason), command=command)  # type: ignore[arg-type]
+        await self._journal.write(ev.Finished(phase, reason), command=command)  # type: ignore[arg-type]
         await self._let_go()
 
     async def _let_go(self) -> None:
@@ -410,51 +415,9 @@ class Driver:
 
     async def _leave(self, reason: str) -> Rollout:
         if self.rollout.active:
-            await self._commit(ev.Released(reason))
+            await self._journal.write(ev.Released(reason))
             await self._store.release(self.rollout)
         return self.rollout
-
-    # --- the journal -------------------------------------------------------------------------------------------------------------------
-
-    async def _commit(
-        self,
-        body: ev.Body,
-        *,
-        command: Command | None = None,
-        refused: str | None = None,
-        ended: tuple[str, str] | None = None,
-        measurement: tuple[int, int, Measurement] | None = None,
-        evidence: Evidence | None = None,
-    ) -> None:
-        """Write one event with everything that goes with it, then remember it."""
-        before = self.rollout
-        event = ev.Event(
-            rollout=before.id,
-            seq=before.last_seq + 1,
-            id=ids.event_id(),
-            at=self._clock(),
-            actor=command.actor if command is not None else "engine",
-            epoch=before.epoch,
-            body=body,
-        )
-        rollout = apply(before, event)
-        intents = [intent for key, intent in rollout.intents.items() if before.intents.get(key) != intent]
-        if ended is not None:
-            intents.append(replace(before.intents[ended[0]], state=ended[1]))  # type: ignore[arg-type]
-        outcome = f"refused: {refused}" if refused is not None else "accepted"
-        consumed = [Consumed(command.id, event.seq, outcome)] if command is not None else []
-        commit = Commit(rollout, [event], intents, consumed, measurement, evidence)
-        for attempt in range(1, 4):
-            try:
-                await self._store.commit(commit)
-                break
-            except CommitUnknown:
-                # Committing the same event again is harmless, whether it was written or not.
-                if attempt == 3:
-                    raise
-                await asyncio.sleep(ids.back_off(event.id, attempt))
-        self.rollout = rollout
-        self._watcher(rollout, [event])
 
     @staticmethod
     def _loop_time() -> float:

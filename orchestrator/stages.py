@@ -309,7 +309,8 @@ class _Compiler:
         if step.interval or gates:
             given = min((interval for interval in chosen if interval), default=self.capabilities.interval)
             self.interval = step.interval or given
-        if gates:
+        if gates and not mirrored:
+            # What was proven on copies cannot guard live traffic: its evidence comes from the mirror.
             self.guards = gates
         return self._stage(
             number,

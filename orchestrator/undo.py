@@ -1,6 +1,7 @@
 """The policy of a rollback: what is left to undo, given how the endpoint stands.
 
-Pure, and part of `decide`. Traffic first, in one call, because that is what users feel; then verify, scale back, save logs, clean up. Nothing here looks at
+Pure, and part of `decide`. Traffic first, in one call, because that is what users feel; then verify, scale back, save
+logs, clean up. Nothing here looks at
 windows, drift or capacity: a rollback is never blocked, except by there being nothing healthy to go back to.
 """
 

@@ -1,7 +1,7 @@
 """The closed set of changes that anyone may ask of a provider.
 
-An action is a value: it is journalled before it is begun, compared, printed and replayed. It says what shall be true afterwards,
-never how to get there, so beginning the same action twice does no more than beginning it once.
+An action is a value: it is journalled before it is begun, compared, printed and replayed. It says what shall be true
+afterwards, never how to get there, so beginning the same action twice does no more than beginning it once.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,12 @@
 """The protocols between the orchestrator and the world: the whole vocabulary that a provider must speak.
 
-A provider is asked to `observe`, to `begin` an action and to `poll` what it began; nothing else changes anything. `begin` returns soon, with an
-operation that can be journalled and polled by another process after a crash. What a provider may do besides (measure, invoke, keys, logs) are
-protocols of their own, so a provider says what it can by having the methods.
+A provider is asked to `observe`, to `begin` an action and to `poll` what it began; nothing else changes anything.
+`begin` returns soon, with an operation that can be journalled and polled by another process after a crash. What a
+provider may do besides (measure, invoke, keys, logs) are protocols of their own, so a provider says what it can by
+having the methods.
 
-To write a provider, implement `Provider`, run `providers.testing` against it, and name it in the entry point group `rollout.providers`.
+To write a provider, implement `Provider`, run `providers.testing` against it, and name it in the entry point group
+`rollout.providers`.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,7 +63,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Who asks for a change. An older epoch of the same store, or another store's live claim, is refused with `Fenced`, unless `steal`."""
+    """Who asks for a change.
+
+    An older epoch of the same store, or another store's live claim, is refused with `Fenced`, unless `steal`.
+    """
 
     store: str
     rollout: str
@@ -190,7 +195,8 @@ class Context:
         runtime: short directory for sockets, or None for the provider's default.
         clock: the current time, aware UTC.
         token: makes a fresh URL-safe secret of at least 128 bits.
-        resolve: turns a reference (`${env:NAME}`, `${file:path}`) in a text into its value; raises Permanent when there is none.
+        resolve: turns a reference (`${env:NAME}`, `${file:path}`) in a text into its value; raises Permanent when there
+            is none.
     """
 
     home: Path
@@ -252,7 +258,10 @@ class Measures(Protocol):
     """Can count requests."""
 
     async def measure(self, query: MeasureQuery, cursor: Cursor | None) -> Measurement:
-        """All legs at once since the cursor; no side effect. Cursor None: a zero-length measurement that only sets it."""
+        """All legs at once since the cursor; no side effect.
+
+        Cursor None: a zero-length measurement that only sets it.
+        """
         ...
 
 
@@ -261,7 +270,10 @@ class Invokes(Protocol):
     """Can send a scoring request."""
 
     async def invoke(self, endpoint: str, request: Request, *, deployment: str | None, timeout: float) -> Response:
-        """Send it with the endpoint's key; `deployment` addresses one by header. Raises Temporary on no answer in `timeout` seconds."""
+        """Send it with the endpoint's key; `deployment` addresses one by header.
+
+        Raises Temporary on no answer in `timeout` seconds.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
 """What was counted on an endpoint between two instants, in one form for every provider.
 
-A measurement is a difference: requests that came *since the cursor*, never a running total, so that each request is counted by exactly one
-measurement. The cursor is the provider's own raw reading and means nothing to anybody else.
+A measurement is a difference: requests that came *since the cursor*, never a running total, so that each request is
+counted by exactly one measurement. The cursor is the provider's own raw reading and means nothing to anybody else.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,8 @@ class Histogram:
     """Latencies of answered requests, microseconds, in the source's own buckets; never interpolated.
 
     Attributes:
-        buckets: (lower, upper, count), ascending and disjoint; lower <= latency < upper, microseconds. Only non-empty buckets need be there.
+        buckets: (lower, upper, count), ascending and disjoint; lower <= latency < upper, microseconds. Only non-empty
+            buckets need be there.
         above: requests slower than every bound: time-outs and resets, which have no latency.
     """
 

@@ -1,9 +1,11 @@
 """Endpoint and deployment files, in the YAML schema of `az ml` (CLI v2), for every provider.
 
-Users have these files already, so we read them unmodified. Models only: who loads them, and from where, is not their business. All scalars may arrive
-as text. Fields that a provider has no use for stay here, so that it can say that it ignores them.
+Users have these files already, so we read them unmodified. Models only: who loads them, and from where, is not their
+business. All scalars may arrive as text. Fields that a provider has no use for stay here, so that it can say that it
+ignores them.
 
-Schema: https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online and reference-yaml-endpoint-online.
+Schema: https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online and
+reference-yaml-endpoint-online.
 """
 
 import hashlib
@@ -177,13 +179,16 @@ class ResolvedDeployment:
 
 
 def spec_digest(spec: DeploymentSpec, *, code: str | None, model: str | None) -> str:
-    """sha256 of what makes two deployments the same: the canonical spec without counts, tags and paths, with the content of those paths.
+    """sha256 of what makes two deployments the same: the canonical spec without counts, tags and paths, with the
+    content of those paths.
 
     Args:
         spec: the file; its name, endpoint_name, instance_count, tags, description and $schema do not count.
         code, model: sha256 of the content that its paths lead to, or None.
     """
-    body = spec.model_dump(mode="json", exclude={"schema_", "name", "endpoint_name", "instance_count", "tags", "description"})
+    body = spec.model_dump(
+        mode="json", exclude={"schema_", "name", "endpoint_name", "instance_count", "tags", "description"}
+    )
     if isinstance(spec.model, Model):
         body["model"] = {"type": spec.model.type}
     if spec.code_configuration is not None:

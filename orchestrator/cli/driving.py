@@ -17,8 +17,8 @@ from orchestrator.cli.following import Face, Follower
 from orchestrator.cli.live import face as choose_face
 from orchestrator.cli.main import INTERRUPTED, SUCCEEDED
 from orchestrator.cli.session import code_of, seen, show_json
-from orchestrator.driver import Watcher
 from orchestrator.explain import commands, serving
+from orchestrator.journal import Watcher
 from orchestrator.rollout import Rollout
 from orchestrator.views import RolloutView
 from plans.units import show_duration

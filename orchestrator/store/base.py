@@ -1,8 +1,9 @@
 """The Store protocol: where rollouts are durable, and where it is decided who may change them.
 
-A store is a few reads and one write, `commit`: the rollout's row, its events, intents, consumed commands, measurement and evidence change together or
-not at all, and only while the writer's epoch is still the endpoint's. There is an SQL store and an in-memory twin; both pass
-`tests/engine/store_conformance.py`, and users may build tests of their own on the memory store.
+A store is a few reads and one write, `commit`: the rollout's row, its events, intents, consumed commands, measurement
+and evidence change together or not at all, and only while the writer's epoch is still the endpoint's. There is an SQL
+store and an in-memory twin; both pass `tests/engine/store_conformance.py`, and users may build tests of their own on
+the memory store.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from orchestrator.gates.state import GateState
 from orchestrator.rollout import Rollout
 from orchestrator.standing import Command, Intent
 from providers.measurement import Cursor, Measurement
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:
@@ -88,18 +90,22 @@ class Store(Protocol):
         """Names this store in the claims that providers keep."""
         ...
 
-    async def create(self, rollout: Rollout, bundle: Bundle, events: Sequence[Event], *, worker: Worker, provider: str, at_least: int) -> Rollout:
+    async def create(
+        self, rollout: Rollout, bundle: Bundle, events: Sequence[Event], *, worker: Worker, provider: str, at_least: int
+    ) -> Rollout:
         """Insert a rollout that owns its endpoint from now on, driven by `worker`, with its first events.
 
-        The endpoint's epoch becomes max(stored, at_least) + 1, and the returned rollout (and its events) carry it. Raises UsageError, naming the other
-        rollout, when one is active there.
+        The endpoint's epoch becomes max(stored, at_least) + 1, and the returned rollout (and its events) carry it.
+        Raises UsageError, naming the other rollout, when one is active there.
         """
         ...
 
     async def acquire(self, rollout: str, *, worker: Worker, held_by: str | None, at_least: int) -> Rollout:
-        """Let `worker` drive: compare-and-set on who drives now (`held_by`, a worker id or None), epoch becomes max(stored, at_least) + 1.
+        """Let `worker` drive: compare-and-set on who drives now (`held_by`, a worker id or None), epoch becomes
+        max(stored, at_least) + 1.
 
-        Returns the rollout with its new epoch and worker. Raises LeaseLost when somebody else was quicker, UnknownRollout.
+        Returns the rollout with its new epoch and worker. Raises LeaseLost when somebody else was quicker,
+        UnknownRollout.
         """
         ...
 
@@ -126,7 +132,9 @@ class Store(Protocol):
         """Raises UnknownRollout."""
         ...
 
-    async def rollouts(self, *, active: bool | None = None, endpoint: str | None = None, limit: int = 100) -> Sequence[Rollout]:
+    async def rollouts(
+        self, *, active: bool | None = None, endpoint: str | None = None, limit: int = 100
+    ) -> Sequence[Rollout]:
         """The newest first."""
         ...
 

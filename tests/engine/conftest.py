@@ -108,7 +108,9 @@ class Lab:
         return rollout
 
     async def ask(self, kind: str, reason: str | None = None, **flags: bool) -> Asked:
-        return await use_cases.ask(self.app, kind, None, reason=reason, flags=Flags(**flags), watcher=self.watch, stop=asyncio.Event())
+        return await use_cases.ask(
+            self.app, kind, None, reason=reason, flags=Flags(**flags), watcher=self.watch, stop=asyncio.Event()
+        )
 
     async def check(self) -> None:
         """The journal has no gap and replays to the row."""

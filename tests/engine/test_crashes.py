@@ -1,13 +1,17 @@
-"""The driver dies at every boundary that matters, again and again, and the rollout still ends as if nothing had happened.
+"""The driver dies at every boundary that matters, again and again, and the rollout still ends as if nothing had
+happened.
 
-Each store commit, `begin`, `poll`, `measure` and saving of logs is two points: just before it takes effect and just after. A run is killed at every Nth point
-it comes to, resumed, killed at the next Nth point, and so on, for many N: between them these runs die at each point of the rollout. N is large enough for a life to
-feed more than one measurement: who is away between any two polls has no recent latencies of stable to compare with, and rightly proves nothing.
+Each store commit, `begin`, `poll`, `measure` and saving of logs is two points: just before it takes effect and just
+after. A run is killed at every Nth point it comes to, resumed, killed at the next Nth point, and so on, for many N:
+between them these runs die at each point of the rollout. N is large enough for a life to
+feed more than one measurement: who is away between any two polls has no recent latencies of stable to compare with, and
+    rightly proves nothing.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -67,7 +71,10 @@ class Reaper:
 @pytest.fixture
 def reaper(monkeypatch: pytest.MonkeyPatch) -> Reaper:
     reaper = Reaper()
-    for owner, names in ((MemoryStore, ("commit",)), (MemoryProvider, ("begin", "poll", "measure", "save_logs", "release"))):
+    for owner, names in (
+        (MemoryStore, ("commit",)),
+        (MemoryProvider, ("begin", "poll", "measure", "save_logs", "release")),
+    ):
         for name in names:
             original = getattr(owner, name)
 
@@ -105,15 +112,26 @@ async def chained(lab: Any, reaper: Reaper, every: int) -> int:
 def once(lab: Any) -> None:
     """What was done to the cloud, was done once."""
     done = Counter(
-        (effect.action.kind, str(getattr(effect.action, "deployment", "")) if effect.action.kind in ("delete_deployment", "scale") else "")
+        (
+            effect.action.kind,
+            str(getattr(effect.action, "deployment", ""))
+            if effect.action.kind in ("delete_deployment", "scale")
+            else "",
+        )
         for effect in lab.cloud.effects
         if effect.action.kind not in ("set_traffic", "put_deployment")
     )
     assert max(done.values()) == 1, done
-    created = Counter(effect.action.deployment.name for effect in lab.cloud.effects if effect.action.kind == "put_deployment")
+    created = Counter(
+        effect.action.deployment.name for effect in lab.cloud.effects if effect.action.kind == "put_deployment"
+    )
     assert created == {"blue": 1, "green": 1}
-    splits = [(dict(e.action.traffic), dict(e.action.mirror)) for e in lab.cloud.effects if e.action.kind == "set_traffic"]
-    assert len(splits) == len([s for i, s in enumerate(splits) if i == 0 or splits[i - 1] != s]), "a split was set twice in a row"
+    splits = [
+        (dict(e.action.traffic), dict(e.action.mirror)) for e in lab.cloud.effects if e.action.kind == "set_traffic"
+    ]
+    assert len(splits) == len([s for i, s in enumerate(splits) if i == 0 or splits[i - 1] != s]), (
+        "a split was set twice in a row"
+    )
 
 
 @pytest.mark.parametrize("every", [10, 11, 12, 13, 15, 17, 19, 23, 29, 31])
@@ -129,7 +147,7 @@ async def test_a_good_rollout_survives_dying_at_every_nth_point(lab, reaper, eve
     measured = await lab.app.store.measurements(rollout.id)
     assert [number for number, _, _ in measured] == list(range(1, len(measured) + 1))
     windows = [measurement for _, _, measurement in measured]
-    assert all(one.end <= other.start for one, other in zip(windows, windows[1:], strict=False)), "evidence was fed twice"
+    assert all(one.end <= other.start for one, other in pairwise(windows)), "evidence was fed twice"
 
 
 @pytest.mark.parametrize("every", [7, 8, 9, 10, 11, 13, 14])

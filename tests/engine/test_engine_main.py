@@ -27,7 +27,9 @@ async def test_a_good_candidate_ends_up_with_everything(lab) -> None:
 async def test_it_goes_through_every_split_in_order_and_clears_the_mirror_first(lab) -> None:
     await lab.run()
     splits = [
-        (dict(effect.action.traffic), dict(effect.action.mirror)) for effect in lab.cloud.effects if effect.action.kind == "set_traffic"
+        (dict(effect.action.traffic), dict(effect.action.mirror))
+        for effect in lab.cloud.effects
+        if effect.action.kind == "set_traffic"
     ]
     assert splits == [
         ({"blue": 1000}, {}),
@@ -129,7 +131,11 @@ async def test_abort_restores_what_was_before(lab, at) -> None:
 async def test_pause_freezes_the_clocks_and_still_guards(lab) -> None:
     lab.cloud.behave("shop", "green", Behaviour())
     reached = asyncio.Event()
-    lab.on_event.append(lambda rollout, event: reached.set() if event.body.kind == "reached" and rollout.record.name == "canary 10%" else None)
+    lab.on_event.append(
+        lambda rollout, event: (
+            reached.set() if event.body.kind == "reached" and rollout.record.name == "canary 10%" else None
+        )
+    )
     running = asyncio.create_task(lab.run())
     await reached.wait()
     await asyncio.sleep(4)
@@ -170,7 +176,9 @@ async def test_a_pause_that_nobody_ends_rolls_back(lab) -> None:
 
 async def test_a_safe_stop_parks_the_candidate_and_resume_proves_anew(lab) -> None:
     lab.on_event.append(
-        lambda rollout, event: lab.stop.set() if event.body.kind == "measured" and rollout.record.name == "canary 10%" else None
+        lambda rollout, event: (
+            lab.stop.set() if event.body.kind == "measured" and rollout.record.name == "canary 10%" else None
+        )
     )
     rollout = await lab.run()
     assert (rollout.phase, rollout.paused, rollout.parked) == ("paused", "interrupted", True)
@@ -185,7 +193,9 @@ async def test_a_safe_stop_parks_the_candidate_and_resume_proves_anew(lab) -> No
 
 async def test_leave_exposed_leaves_it(lab) -> None:
     lab.on_event.append(
-        lambda rollout, event: lab.stop.set() if event.body.kind == "measured" and rollout.record.name == "canary 10%" else None
+        lambda rollout, event: (
+            lab.stop.set() if event.body.kind == "measured" and rollout.record.name == "canary 10%" else None
+        )
     )
     rollout = await lab.run(leave_exposed=True)
     assert (rollout.phase, rollout.parked) == ("paused", False)

@@ -91,7 +91,7 @@ async def test_a_killed_instance_is_replaced_and_shown_meanwhile(local: Any, wai
 
 
 async def test_what_a_dead_driver_began_is_finished_by_another(local: Any) -> None:
-    """The driver is killed right after `begin`; whoever polls its operation, or begins the action again, completes it."""
+    """The driver is killed right after `begin`; whoever polls its operation completes it."""
     await local.build(local.spec("blue"), traffic={"blue": 1000})
     action = await local.put(local.spec("green", 2))
     driver = textwrap.dedent("""
@@ -142,7 +142,7 @@ async def test_after_a_reboot_an_endpoint_is_started_by_hand(local: Any) -> None
     for pid in (local.processes.keeper_pid(), *pids):
         os.kill(pid, signal.SIGKILL)
     path = local.directory / "state.json"
-    current = [line for line in path.read_text().split('"') if line.count("-") == 4][0]
+    current = next(line for line in path.read_text().split('"') if line.count("-") == 4)
     path.write_text(path.read_text().replace(current, "00000000-0000-0000-0000-000000000000"))
     state = await local.state()
     assert state.problem is not None

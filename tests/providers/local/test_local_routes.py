@@ -67,13 +67,17 @@ async def test_split_and_mirror_are_as_asked_and_independent(local: Any, wait_un
             found.setdefault(entry["id"], set()).add(entry["cluster"])
         return found
 
+    counted = None
+
     async def logged() -> bool:
+        nonlocal counted
+        counted = await local.provider.measure(query, cursor)
         live = sum(bool(clusters & {"blue", "green"}) for clusters in pairs().values())
         mirrored = sum("red~mirror" in clusters for clusters in pairs().values())
         return live == load.total and mirrored == counted.leg("red", "mirror").requests
 
-    counted = await local.provider.measure(query, cursor)
     await wait_until(logged, "every request is logged")
+    assert counted is not None
     assert [counted.leg(name, "live").requests for name in ("blue", "green")] == [load.of("blue"), load.of("green")]
     split = Counter((("green" in clusters), ("red~mirror" in clusters)) for clusters in pairs().values())
     for who in (False, True):
@@ -136,7 +140,8 @@ async def test_traffic_goes_only_where_somebody_is_well(local: Any) -> None:
 
 
 async def test_any_server_runs_by_its_command(local: Any) -> None:
-    server = "import http.server, os, sys; " + (
+    server = (
+        "import http.server, os, sys; "
         "http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)"
         ".serve_forever()"
     )
