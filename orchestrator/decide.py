@@ -329,9 +329,10 @@ def _awaiting(s: Situation, step: ApproveStep) -> Decision:
         return _consequence(
             s, step.on_timeout, "approval", f"nobody approved within {show_duration(step.timeout)}: {step.approve}"
         )
-    if s.exit_on_pause:
-        return _depart(s, f"waits for approval: {step.approve}")
-    return Wait(Waiting("approval", f"waits for approval: {step.approve}", p.deadline))
+    waiting = Waiting("approval", f"waits for approval: {step.approve}", p.deadline)
+    if s.exit_on_pause and s.rollout.waiting == waiting:
+        return _depart(s, waiting.reason)
+    return Wait(waiting)
 
 
 def _success(s: Situation) -> str:

@@ -275,7 +275,8 @@ def _fold(rollout: Rollout, event: Event) -> Rollout:  # noqa: C901 - one case f
                 progress=_freeze(progress, event.at),
             )
         case Parked():
-            return replace(rollout, parked=True)
+            # From here on a failure is one of taking the candidate out.
+            return replace(rollout, parked=True, progress=replace(progress, failure=None))
         case Resumed() as resumed:
             return _resume(_move(rollout, "resume"), resumed)
         case Adopted(new=new, stages=stages):

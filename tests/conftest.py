@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Before any test module imports it: the assertions of the conformance suite are then explained as those of a test.
+pytest.register_assert_rewrite("providers.testing")
+
 
 def _linux() -> str | None:
     return None if sys.platform == "linux" else f"this test needs Linux, and this is {sys.platform}"

@@ -114,7 +114,7 @@ def resume_command(
             output=output,
             stop=stop,
         )
-        if rollout.phase == "running" and not stop.is_set():
+        if rollout.phase == "running" and rollout.worker is not None and not stop.is_set():
             return await told(app, rollout, output=output)
         return await conclude(app, rollout, output=output, stop=stop)
 

@@ -16,10 +16,7 @@ from providers.errors import NotFound, ProviderError
 from providers.memory import Behaviour, MemoryProvider, World
 from providers.memory.state import Running
 from providers.specs import DeploymentSpec
-
-pytest.register_assert_rewrite("providers.testing")
-
-from providers.testing import ProviderConformance  # noqa: E402 - after its assertions are rewritten
+from providers.testing import ProviderConformance
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
