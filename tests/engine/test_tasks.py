@@ -1,4 +1,4 @@
-"""One-shot steps against what they really talk to: a small HTTP server, the simulated provider, real child processes."""
+"""One-shot steps against what they really talk to: a small HTTP server, the simulated provider, real processes."""
 
 import asyncio
 import contextlib
@@ -22,6 +22,7 @@ from orchestrator.tasks.webhook import run_webhook
 from plans.model import Expect, LoadStep, TestStep, WebhookStep
 from providers.base import Request, Response
 from providers.errors import Permanent, Temporary
+from providers.memory.provider import MemoryProvider
 
 FACTS = {"rollout": "shop-1", "name": "shop"}
 
@@ -47,6 +48,7 @@ class Hook:
     status: int = 200
     headers: str = ""
     delay: float = 0.0
+    first: list[int] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
     serving: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -66,7 +68,8 @@ class Hook:
             method, path, _ = first.split(" ")
             self.heard.append(Heard(method, path, headers, body))
             await asyncio.sleep(self.delay)
-            writer.write(f"HTTP/1.1 {self.status} X\r\n{self.headers}content-length: 2\r\n\r\nok".encode())
+            status = self.first.pop(0) if self.first else self.status
+            writer.write(f"HTTP/1.1 {status} X\r\n{self.headers}content-length: 2\r\n\r\nok".encode())
             await writer.drain()
 
 
@@ -194,6 +197,31 @@ async def test_a_reference_to_nothing_is_named(hook, tmp_path):
     assert (result.ok, result.retry) == (False, False)
     assert result.detail == "${env:GONE}: the environment has no GONE; set it and try again"
     assert hook.heard == [], "nothing is sent unsigned"
+
+
+async def rollout_that_tells(lab, hook, retries: int):
+    """In real time, because the server's sockets know no other; so the simulated cloud is a quick one."""
+    quick = {"put_endpoint": 0.0, "put_deployment": 0.01, "set_traffic": 0.0}
+    MemoryProvider(MemoryProvider.Options(world=lab.world, durations=quick), lab.context())
+    lab.steps = f"\n  - webhook: {hook.url}\n    retries: {retries}\n"
+    lab.head = "stable: blue\n"
+    return await lab.run()
+
+
+async def test_a_step_tries_again_under_the_same_key(lab, hook):
+    hook.first = [500, 429]
+    rollout = await rollout_that_tells(lab, hook, retries=2)
+    assert rollout.phase == "succeeded"
+    keys = {heard.headers["idempotency-key"] for heard in hook.heard}
+    assert (len(hook.heard), keys) == (3, {f"{rollout.id}.1"})
+    assert {json.loads(heard.body)["rollout"] for heard in hook.heard} == {rollout.id}
+
+
+async def test_a_step_gives_up_after_its_retries(lab, hook):
+    hook.status = 503
+    rollout = await rollout_that_tells(lab, hook, retries=1)
+    assert (rollout.phase, rollout.reason) == ("rolled_back", "webhook: 127.0.0.1 answered 503")
+    assert len(hook.heard) == 2
 
 
 # --- test ---
