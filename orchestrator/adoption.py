@@ -47,10 +47,12 @@ async def edits(
             "or say --adopt to go on with what is there now"
         )
     anew = compile_stages(edited, rollout.roles, capabilities)
-    passed = rollout.stages[: rollout.stage]
-    if [stage.name for stage in anew[: len(passed)]] != [record.name for record in passed]:
-        done = ", ".join(record.name for record in passed)
-        raise Refused(f"the edited plan cannot be adopted: what was done already ({done}) must stay as it was")
+    passed = stages[: rollout.stage]
+    if [(stage.name, stage.gates) for stage in anew[: len(passed)]] != [(stage.name, stage.gates) for stage in passed]:
+        done = ", ".join(stage.name for stage in passed)
+        raise Refused(
+            f"the edited plan cannot be adopted: what was done already ({done}) must stay as it was, with its gates"
+        )
     for name, resolved in edited.deployments.items():
         if name == rollout.roles.candidate and resolved.digest != pinned.deployments[name].digest and passed:
             raise Refused(

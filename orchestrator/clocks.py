@@ -1,8 +1,9 @@
-"""When a stage's hold and deadline end, counted from the moment its target was verified."""
+"""When a stage's hold and deadline end: from the moment its target was verified, and again after a pause."""
 
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from orchestrator.rollout import Rollout
 from orchestrator.stages import Stage
 from plans.model import ApproveStep, Until, WaitStep
 
@@ -19,6 +20,29 @@ def stage_clocks(stage: Stage, now: datetime) -> tuple[datetime | None, datetime
     hold = now + timedelta(seconds=stage.hold) if stage.hold else None
     deadline = now + timedelta(seconds=stage.deadline) if stage.gates and stage.deadline is not None else None
     return hold, deadline
+
+
+def resumed_clocks(
+    rollout: Rollout, stages: tuple[Stage, ...], now: datetime, *, restart: bool
+) -> tuple[datetime | None, datetime | None]:
+    """(end of the hold, deadline) of a paused rollout's stage that goes on at `now`.
+
+    What a pause froze goes on from there; a time of day is what it was; what paused because its time was over gets all
+    of it again, and so does a stage that begins anew.
+    """
+    stage = stages[rollout.stage] if rollout.stage < len(stages) else None
+    if stage is None:
+        return None, None
+    p = rollout.progress
+    whole = now + timedelta(seconds=stage.deadline) if stage.deadline is not None else None
+    if restart:
+        return None, whole
+    if isinstance(stage.work, WaitStep) and isinstance(stage.work.wait, Until) and p.reached_at is not None:
+        return next_time(stage.work.wait, p.reached_at), None
+    hold = now + timedelta(seconds=p.hold_left) if p.hold_left is not None else None
+    if rollout.paused in ("undecided", "no_data", "error", "step"):
+        return hold, whole if p.reached_at is None or stage.gates else None
+    return hold, now + timedelta(seconds=p.deadline_left) if p.deadline_left is not None else None
 
 
 def next_time(until: Until, now: datetime) -> datetime:

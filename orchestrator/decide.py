@@ -26,6 +26,7 @@ from orchestrator.decisions import (
     RollBack,
     RunTask,
     Situation,
+    Supersede,
     Wait,
 )
 from orchestrator.errors import Invariant
@@ -92,6 +93,8 @@ def _command(s: Situation, command: Command) -> Decision:
             return Refuse(
                 command, "it is being rolled back" if phase == "rolling_back" else "it is past the point of no return"
             )
+        case "pause" if s.stage is None:
+            return Refuse(command, "its last step is done")
         case "pause":
             return Pause("asked", f"paused {told}", command)
         case "approve":
@@ -139,15 +142,16 @@ def _resume(s: Situation, command: Command) -> Decision:
 
 def _running(s: Situation) -> Decision:
     r, stage = s.rollout, s.stage
-    if s.interrupted and not r.no_return:
-        return Pause("interrupted", "its driver was stopped")
     if stage is None:
         return Finish("succeeded", _success(s))
+    if s.interrupted and not r.no_return:
+        return Pause("interrupted", "its driver was stopped")
     differences = reconcile.drift(r.expected, r.intents.values(), s.observed)
     if differences:
         return _drifted(s, differences)
     if r.progress.entered_at is None:
-        counted = isinstance(stage.work, Target) and not stage.gates and stage.hold == 0 and stage.deadline is not None
+        # Until the target is reached; its own clocks then begin.
+        counted = isinstance(stage.work, Target) and stage.deadline is not None
         return Enter(stage, s.now + timedelta(seconds=stage.deadline or 0) if counted else None)
     if r.progress.failure is not None:
         return _fail(s, "step", f"{stage.name}: {r.progress.failure}")
@@ -183,7 +187,9 @@ def _towards(s: Situation, stage: Stage, target: Target) -> Decision:
         unbegun = action is None and intent.state == "open"
         return _late(s, stage, action) if late and not unbegun else pursue(s, intent)
     if action is None:
-        return Advance(r.progress.passed or "done") if r.progress.leaving else Reach(stage)
+        if r.progress.leaving:
+            return Advance(r.progress.passed or "done")
+        return _unreadable(s, stage) or Reach(stage)
     if isinstance(action, Unready):
         if action.problem is not None:
             return _fail(s, "step", f"{stage.name}: {action.problem}")
@@ -245,6 +251,12 @@ def _condemned(s: Situation, stage: Stage) -> Decision | None:
             "gate",
             f"{stage.name}: gate {judgement.culprit}: {judgement.sentence}",
         )
+    return _unreadable(s, stage)
+
+
+def _unreadable(s: Situation, stage: Stage) -> Decision | None:
+    p = s.rollout.progress
+    judgement = p.judgement
     unread = max((verdict.errors for verdict in judgement.verdicts), default=0) if judgement is not None else 0
     if max(p.errors, unread) >= ERRORS_THAT_ACT:
         what = p.last_error if p.errors >= ERRORS_THAT_ACT or judgement is None else judgement.sentence
@@ -369,9 +381,11 @@ def _depart(s: Situation, reason: str) -> Decision:
     r = s.rollout
     baseline = r.roles.baseline
     observed = s.observed
-    parking = next((intent for intent in r.intents.values() if isinstance(intent.action, SetTraffic)), None)
-    if parking is not None:
-        return pursue(s, parking)
+    moving = next((intent for intent in r.intents.values() if isinstance(intent.action, SetTraffic)), None)
+    if moving is not None:
+        # What the stage was about to do is not begun for a rollout that nobody will guard.
+        overtaken = moving.stage != -1 and moving.state == "open"
+        return Supersede(moving.key, "paused") if overtaken else pursue(s, moving)
     exposed = observed is not None and bool(
         r.roles.candidate and (observed.traffic.get(r.roles.candidate) or observed.mirror.get(r.roles.candidate))
     )
@@ -382,4 +396,8 @@ def _depart(s: Situation, reason: str) -> Decision:
         return Leave(f"{reason}; the candidate keeps its traffic, because stable is not healthy")
     if not r.parked:
         return Park(reason)
+    if r.progress.failure is not None:
+        return Leave(
+            f"{reason}; the candidate keeps its traffic, because it could not be taken out: {r.progress.failure}"
+        )
     return Act(SetTraffic(r.endpoint_name, dict(baseline.traffic), {}), -1)

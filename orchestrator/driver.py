@@ -15,7 +15,7 @@ from orchestrator import decisions as policy
 from orchestrator import events as ev
 from orchestrator import ids, measuring, reconcile
 from orchestrator.bundle import Bundle
-from orchestrator.clocks import stage_clocks
+from orchestrator.clocks import resumed_clocks, stage_clocks
 from orchestrator.decide import MOST_ATTEMPTS, decide
 from orchestrator.errors import LeaseLost, StoreError
 from orchestrator.journal import Journal, Watcher
@@ -177,9 +177,8 @@ class Driver:
             case policy.Begin(key=key):
                 await self._begin(self.rollout.intents[key])
             case policy.Supersede(key=key, reason=reason):
-                await self._journal.write(
-                    ev.Ended(key, "superseded", reason, Snapshot.of(self._observed, self.rollout.counted))
-                )
+                counted = frozenset({*self.rollout.counted, *self.rollout.intents[key].after.counts})
+                await self._journal.write(ev.Ended(key, "superseded", reason, Snapshot.of(self._observed, counted)))
             case policy.Enter(stage=stage, deadline=deadline):
                 await self._journal.write(ev.StageEntered(stage.index, stage.name, deadline))
             case policy.Reach(stage=stage):
@@ -372,7 +371,12 @@ class Driver:
         if self._task is None or not self._task.done():
             return
         task, self._task = self._task, None
-        result = task.result()
+        crashed = task.exception()
+        if crashed is not None:
+            # A mistake in a step's own code fails that step; the rollout must not be left unguarded by it.
+            result = TaskResult(False, f"stopped by an error of its own ({type(crashed).__name__}: {crashed})")
+        else:
+            result = task.result()
         attempt = self.rollout.progress.task_attempt
         stage = self.stages[self.rollout.stage]
         if not result.ok and result.retry and attempt <= getattr(stage.work, "retries", 0):
@@ -390,19 +394,13 @@ class Driver:
     # --- endings ----------------------------------------------------------------------------------
 
     async def _resume(self, command: Command, *, restart: bool, take_back: bool) -> None:
-        p, now = self.rollout.progress, self._clock()
-        stage = self.stages[self.rollout.stage]
-        fresh = self.rollout.paused in ("undecided", "no_data", "error", "step")
-        full = stage.deadline if p.reached_at is not None or not stage.gates else None
-        left = full if fresh else p.deadline_left
-        self._anew = self.rollout.paused == "gate"
-        resumed = ev.Resumed(
-            restart=restart or take_back,
-            expected=Snapshot.of(self._observed, self.rollout.counted) if take_back else None,
-            hold_until=now + timedelta(seconds=p.hold_left) if p.hold_left is not None and not restart else None,
-            deadline=now + timedelta(seconds=left) if left is not None and not restart else None,
+        r = self.rollout
+        self._anew = r.paused == "gate"
+        hold_until, deadline = resumed_clocks(r, self.stages, self._clock(), restart=restart or take_back)
+        expected = Snapshot.of(self._observed, r.counted) if take_back else None
+        await self._journal.write(
+            ev.Resumed(restart or take_back, expected, hold_until=hold_until, deadline=deadline), command=command
         )
-        await self._journal.write(resumed, command=command)
 
     async def _finish(self, phase: str, reason: str, command: Command | None) -> None:
         await self._journal.write(ev.Finished(phase, reason), command=command)  # type: ignore[arg-type]

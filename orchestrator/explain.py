@@ -186,6 +186,6 @@ def _capital(text: str) -> str:
 
 
 def _stop(text: str) -> str:
-    """With a full stop, unless it ends with lines of a log."""
-    stripped = strip(text)
-    return text if "\n" in stripped else f"{stripped}."
+    """With a full stop; or with the lines of a log at its end, indented."""
+    first, *log = strip(text).splitlines() or [""]
+    return "\n".join([first, *(f"    {line}" for line in log)]) if log else f"{first}."

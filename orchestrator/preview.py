@@ -85,6 +85,11 @@ def _notes(bundle: Bundle, cast: Roles, stages: Sequence[Stage]) -> tuple[str, .
             f"{cast.candidate} has {candidate.spec.instance_count} instances, "
             f"and {cast.stable}, which it replaces, has {stable}"
         )
+    notes += [
+        f"{stage.name} has no gates, and none before it guard live traffic: nobody would notice a regression"
+        for stage in stages
+        if stage.exposure and stage.kind in ("canary", "promote") and not (stage.gates or stage.guards)
+    ]
     for before, stage in pairwise(stages):
         if stage.irreversible and before.kind == "promote" and before.hold == 0:
             notes.append(

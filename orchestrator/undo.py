@@ -104,12 +104,17 @@ def _clean_up(s: Situation, observed: EndpointState, *, unbegun: bool) -> Decisi
     ours = candidate is not None and not r.roles.existed
     intent = first_intent(r)
     if intent is not None:
+        # A candidate that is being made is deleted as it is; but first it must be there to be deleted.
         doomed = unbegun or (
-            isinstance(intent.action, PutDeployment) and ours and intent.action.deployment.name == candidate
+            isinstance(intent.action, PutDeployment)
+            and ours
+            and intent.action.deployment.name == candidate
+            and candidate in observed.deployments
         )
         unwanted = intent.stage != -1 and (intent.state == "open" or doomed)
         return Supersede(intent.key, "rolled back") if unwanted else pursue(s, intent)
-    if not ours or candidate is None or candidate not in observed.deployments:
+    # While the bootstrap was not done, no candidate of ours can be there.
+    if unbegun or not ours or candidate is None or candidate not in observed.deployments:
         return None
     if r.logs is None:
         return SaveLogs(candidate)

@@ -249,7 +249,7 @@ def view(
         parked=rollout.parked,
         no_return=rollout.no_return,
         logs=rollout.logs or None,
-        approval=_approval(rollout),
+        approval=waiting is not None and waiting.kind == "approval",
         at=now,
         points=_points(rollout, measurements),
     )
@@ -313,14 +313,6 @@ def _gate(verdict: Verdict) -> GateView:
         unproven=verdict.unproven,
         notes=verdict.notes,
     )
-
-
-def _approval(rollout: Rollout) -> bool:
-    if rollout.waiting is not None:
-        return rollout.waiting.kind == "approval"
-    # A driver that leaves at once, because nobody shall wait, does not say that it waits.
-    record = rollout.record
-    return rollout.phase == "running" and record is not None and record.name.startswith("approve: ")
 
 
 def _driver(rollout: Rollout, events: Sequence[Event]) -> DriverView | None:

@@ -238,7 +238,7 @@ class Until(Part):
     """A time of day, in a zone."""
 
     until: units.TimeOfDay
-    tz: Text = "UTC"
+    tz: units.Zone = "UTC"
 
 
 class WaitStep(_Step):

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
@@ -346,7 +347,16 @@ GrowingShares = Annotated[Shares, AfterValidator(_partial_and_growing)]
 Promoted = Annotated[Annotated[Share, Field(gt=0)], BeforeValidator(lambda v: 1000 if v is None else v)]
 Burst = Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | Frequency, BeforeValidator(parse_load)]
 
+
 # The description of a pattern is what a person is told who did not meet it.
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{quoted(name)} is no time zone: write a name such as Europe/Berlin, or UTC") from None
+    return name
+
+
 Slug = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
@@ -361,6 +371,7 @@ DeploymentName = Annotated[Name, AfterValidator(_not_reserved)]
 TimeOfDay = Annotated[
     str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"), Field(description="a time of day such as 09:00")
 ]
+Zone = Annotated[str, AfterValidator(_known_zone)]
 UrlPath = Annotated[
     str, StringConstraints(pattern=r"^/[\x21-\x7e]*$"), Field(description="a path from / on, without spaces")
 ]

@@ -134,7 +134,8 @@ def summary(view: RolloutView) -> str:
     after = "after" if view.phase != "succeeded" else "in"
     lines = [f"{view.id}: {SAID[view.phase]} {after} {show_duration(round(view.seconds))}"]
     if view.reason:
-        lines.append(f"  {view.reason}")
+        first, *log = view.reason.splitlines()
+        lines += [f"  {first}", *(f"      {line}" for line in log)]
     lines.append(f"  endpoint {view.endpoint} now: {serving(view.traffic)}" + _mirrored(view))
     if view.logs:
         lines.append(f"  logs of {view.candidate or 'the candidate'}: {view.logs}")

@@ -30,6 +30,8 @@ from orchestrator.sentences import sentence
 MEASURED_EVERY = 10.0
 """Seconds after which figures are told again although no verdict changed."""
 TOLD_WAITS = ("time", "approval", "provider", "human")
+REPEATING = (RollbackBegan, Finished)
+"""Give the reason of an event before; a log in it was told there."""
 CHAPTERS = (Started, Driven, StageEntered, Paused, RollbackBegan, Finished)
 
 
@@ -75,6 +77,8 @@ def line(event: Event, form: str = "%H:%M:%S") -> str:
     indent = "" if isinstance(event.body, CHAPTERS) else "    " if not isinstance(event.body, StageEnded) else "  "
     first, *rest = f"{event.at.astimezone().strftime(form)}  {indent}{sentence(event)}".splitlines()
     margin = " " * (len(first) - len(first.split("  ", 1)[1].lstrip()) + 2)
+    if rest and isinstance(event.body, REPEATING):
+        return first
     return "\n".join([first, *(f"{margin}{more}" for more in rest)])
 
 

@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from plans import units
 
@@ -139,3 +140,14 @@ def test_a_shown_quantile_is_the_quantile(thousandths):
 )
 def test_numbers_are_shown_as_people_write_them(shown, text):
     assert shown == text
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Tokyo"])
+def test_a_known_zone_is_taken_as_it_is(zone: str) -> None:
+    assert TypeAdapter(units.Zone).validate_python(zone) == zone
+
+
+@pytest.mark.parametrize("zone", ["Nope/Nope", "", "../etc/passwd", "/etc/localtime", "UTC\x00"])
+def test_an_unknown_zone_is_refused_in_one_sentence(zone: str) -> None:
+    with pytest.raises(ValidationError, match="is no time zone: write a name such as Europe/Berlin"):
+        TypeAdapter(units.Zone).validate_python(zone)
