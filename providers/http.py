@@ -7,10 +7,12 @@ because a repeated POST is somebody's second prediction.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import httpx
+from typing import TYPE_CHECKING
 
 from providers.errors import Temporary
+
+if TYPE_CHECKING:
+    import httpx
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class Http:
         Raises:
             Temporary: no answer in that time, or the connection failed; the sentence holds neither headers nor body.
         """
+        # Imported where it is first needed: most commands send nothing, and start in less time without it.
+        import httpx  # noqa: PLC0415
+
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -73,7 +78,9 @@ class Http:
         if client is not None and self._loop is asyncio.get_running_loop():
             await client.aclose()
 
-    def _pool(self) -> httpx.AsyncClient:
+    def _pool(self) -> "httpx.AsyncClient":
+        import httpx  # noqa: PLC0415 - see send
+
         # Connections belong to the loop that opened them.
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:

@@ -1,6 +1,7 @@
 """Journals that a release wrote stay readable for ever, and replay to the end that they had.
 
-tests/journals/<release>/<story>.<phase>.ndjson: one event a line, as stored. Files are added with each release, and never changed.
+tests/journals/<release>/<story>.<phase>.ndjson: one event a line, as stored. Files are added with each release, and
+never changed.
 """
 
 from pathlib import Path
