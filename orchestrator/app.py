@@ -27,6 +27,7 @@ from orchestrator.settings import Settings, from_environment, utc_now
 from orchestrator.stages import Stage, compile_stages
 from orchestrator.standing import Command, Roles, Snapshot
 from orchestrator.store.base import Store, Worker
+from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
 from orchestrator.tasks.load import LoadProcess, Stream
 from orchestrator.tasks.runner import runner
@@ -98,6 +99,11 @@ async def opened(settings: Settings | None = None) -> AsyncIterator[App]:
         yield App(store, settings)
     finally:
         await store.aclose()
+
+
+def offline(settings: Settings | None = None) -> App:
+    """An application that forgets: for looking at files only, without touching this machine. Raises UsageError."""
+    return App(MemoryStore(), settings or from_environment())
 
 
 # --- providers ------------------------------------------------------------------------------------

@@ -24,29 +24,31 @@ def validate_command(plan: Path, output: str) -> int:
 
     All that is wrong is told at once, with file, line and column (exit code 2).
     """
+    import asyncio
+
     from orchestrator import preview as previews
-    from orchestrator.cli.session import show_json, within
+    from orchestrator.app import offline
+    from orchestrator.cli.main import SUCCEEDED
+    from orchestrator.cli.session import show_json
 
-    async def work(app: "App") -> None:
-        checked = await previews.check(app, plan)
-        draft = checked.draft
-        if output == "json":
-            show_json(
-                {
-                    "valid": True,
-                    "plan": str(draft.path),
-                    "name": draft.name,
-                    "endpoint": draft.endpoint_name,
-                    "provider": draft.plan.provider.name,
-                    "stages": [_as_json(stage) for stage in checked.stages or ()],
-                    "notes": checked.notes,
-                }
-            )
-            return
-        click.echo(f"{plan} is valid: {draft.name}, endpoint {draft.endpoint_name} ({draft.plan.provider.name})\n")
-        _show(checked.stages or (), checked.notes)
-
-    return within(work)
+    checked = asyncio.run(previews.check(offline(), plan))
+    draft = checked.draft
+    if output == "json":
+        show_json(
+            {
+                "valid": True,
+                "plan": str(draft.path),
+                "name": draft.name,
+                "endpoint": draft.endpoint_name,
+                "provider": draft.plan.provider.name,
+                "stages": [_as_json(stage) for stage in checked.stages],
+                "notes": checked.notes,
+            }
+        )
+        return SUCCEEDED
+    click.echo(f"{plan} is valid: {draft.name}, endpoint {draft.endpoint_name} ({draft.plan.provider.name})\n")
+    _show(checked.stages, checked.notes)
+    return SUCCEEDED
 
 
 @click.command("plan", epilog=options.example("rollout plan plan.yml", "rollout plan plan.yml --bootstrap"))
