@@ -36,7 +36,7 @@ from orchestrator.stages import Stage, Target
 from orchestrator.standing import Command, Waiting
 from orchestrator.undo import undo
 from plans.model import ApproveStep, Consequence, WaitStep
-from plans.units import show_duration, show_share
+from plans.units import show_duration, show_split
 from providers.actions import Action, SetTraffic
 
 ERRORS_THAT_ACT = 5
@@ -350,8 +350,7 @@ def _awaiting(s: Situation, step: ApproveStep) -> Decision:
 def _success(s: Situation) -> str:
     if s.observed is None:
         return "the endpoint was deleted, as planned"
-    serving = ", ".join(f"{name} {show_share(share)}" for name, share in sorted(s.observed.traffic.items()) if share)
-    return f"{s.rollout.endpoint_name} now serves {serving or 'no traffic'}"
+    return f"{s.rollout.endpoint_name} now serves {show_split(s.observed.traffic, empty='no traffic')}"
 
 
 # --- paused ---------------------------------------------------------------------------------------

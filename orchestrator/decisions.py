@@ -13,8 +13,7 @@ from orchestrator.events import PauseCause, RollbackCause
 from orchestrator.rollout import Rollout
 from orchestrator.stages import Stage
 from orchestrator.standing import Command, Waiting
-from plans.units import show_share
-from providers.actions import Action, DeleteDeployment, PutDeployment, Scale, SetTraffic
+from providers.actions import Action
 from providers.base import Capabilities, EndpointState
 
 
@@ -217,21 +216,3 @@ Decision = (
     | Finish
     | Leave
 )
-
-
-def describe(action: Action) -> str:
-    """An action in words: `scale green to 2`."""
-    match action:
-        case PutDeployment(deployment=deployment):
-            return f"deploy {deployment.name}"
-        case Scale(deployment=name, instances=count):
-            return f"scale {name} to {count}"
-        case SetTraffic(traffic=traffic, mirror=mirror):
-            split = (
-                ", ".join(f"{name} {show_share(share)}" for name, share in sorted(traffic.items()) if share) or "none"
-            )
-            copies = ", ".join(f"{name} {show_share(share)}" for name, share in sorted(mirror.items()) if share)
-            return f"set traffic to {split}" + (f", mirror to {copies}" if copies else "")
-        case DeleteDeployment(deployment=name):
-            return f"delete {name}"
-    return action.kind.replace("_", " ")

@@ -1,7 +1,8 @@
 """Going on with an effect that was decided: begin it when it is due, else wait for it. Pure, and part of `decide`."""
 
-from orchestrator.decisions import Begin, Decision, Situation, Wait, describe
+from orchestrator.decisions import Begin, Decision, Situation, Wait
 from orchestrator.rollout import Rollout
+from orchestrator.sentences import act
 from orchestrator.standing import Intent, Waiting
 
 
@@ -17,14 +18,12 @@ def pursue(s: Situation, intent: Intent) -> Decision:
             return Wait(
                 Waiting(
                     "retry",
-                    f"{describe(intent.action)} is tried again (attempt {intent.attempt + 1})",
+                    f"{act(intent.action)} is tried again (attempt {intent.attempt + 1})",
                     intent.not_before,
                 )
             )
         return Begin(intent.key)
     progress = intent.operation.progress if intent.operation else None
     return Wait(
-        Waiting(
-            "operation", describe(intent.action) + (f": {progress}" if progress else ""), s.rollout.progress.deadline
-        )
+        Waiting("operation", act(intent.action) + (f": {progress}" if progress else ""), s.rollout.progress.deadline)
     )

@@ -6,12 +6,13 @@ one.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TypeVar
 
 from orchestrator.errors import Invariant
 from orchestrator.stages import Target
 from orchestrator.standing import Intent, Snapshot
-from plans.units import show_share
+from plans.units import show_share, show_split
 from providers.actions import Action, DeleteDeployment, DeleteEndpoint, PutDeployment, PutEndpoint, Scale, SetTraffic
 from providers.base import Capabilities, DeploymentState, EndpointState
 
@@ -178,10 +179,10 @@ def drift(expected: Snapshot, intents: Iterable[Intent], observed: EndpointState
     found = Snapshot.of(observed, frozenset(expected.counts))
     replaced = {intent.action.deployment.name for intent in open_ if isinstance(intent.action, PutDeployment)}
     differences = []
-    if found.traffic not in [snapshot.traffic for snapshot in ours]:
-        differences.append(f"traffic is {_split_text(found.traffic)}, and was left at {_split_text(expected.traffic)}")
-    if found.mirror not in [snapshot.mirror for snapshot in ours]:
-        differences.append(f"the mirror is {_split_text(found.mirror)}, and was left at {_split_text(expected.mirror)}")
+    for what, of in (("traffic is", attrgetter("traffic")), ("the mirror is", attrgetter("mirror"))):
+        if of(found) not in [of(snapshot) for snapshot in ours]:
+            now, left = (show_split(of(snapshot), empty="empty") for snapshot in (found, expected))
+            differences.append(f"{what} {now}, and was left at {left}")
     for name in sorted({*found.digests, *expected.digests}):
         there = found.digests.get(name)
         absent = there is None and name in replaced
@@ -192,10 +193,6 @@ def drift(expected: Snapshot, intents: Iterable[Intent], observed: EndpointState
         if not min(counts) <= count <= max(counts):
             differences.append(f"{name} has {count} instances, and was set to {expected.counts[name]}")
     return tuple(differences)
-
-
-def _split_text(split: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {show_share(share)}" for name, share in sorted(split.items())) or "empty"
 
 
 def _deployment_text(name: str, found: str | None, left: str | None) -> str:
@@ -210,9 +207,9 @@ def standing(observed: EndpointState | None) -> str:
     """What stands where, in one sentence, for a human who must take over."""
     if observed is None:
         return "the endpoint does not exist"
-    parts = [f"traffic {_split_text(observed.traffic)}"]
+    parts = [f"traffic {show_split(observed.traffic, empty='empty')}"]
     if observed.mirror:
-        parts.append(f"mirror {_split_text(observed.mirror)}")
+        parts.append(f"mirror {show_split(observed.mirror, empty='empty')}")
     parts += [f"{state.name} {_healthy(state)}" for _, state in sorted(observed.deployments.items())]
     return "; ".join(parts)
 

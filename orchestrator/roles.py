@@ -9,7 +9,7 @@ from orchestrator.bundle import Bundle
 from orchestrator.errors import Refused
 from orchestrator.standing import Roles, Split
 from plans.model import DeployStep
-from plans.units import show_share
+from plans.units import show_share, show_split
 from providers.base import EndpointState
 
 
@@ -49,7 +49,7 @@ def cast(bundle: Bundle, observed: EndpointState | None, *, bootstrap: bool, rep
         raise Refused(f"{where} mirrors traffic to {mirrored} already: clear the mirror first, then run again")
     stable = plan.stable or _only(traffic, where)
     if stable not in traffic:
-        raise Refused(f"{where}: the plan says `stable: {stable}`, but {stable} has no traffic; {_serving(traffic)}")
+        raise Refused(f"{where}: the plan says `stable: {stable}`, but {stable} has no traffic; {show_split(traffic)}")
     if candidate is not None and candidate == stable:
         raise Refused(
             f"{where}: {candidate} already serves {show_share(traffic[candidate])} of the traffic, "
@@ -89,7 +89,7 @@ def _bootstrapped(bundle: Bundle, observed: EndpointState | None, candidate: str
 
 def _only(traffic: dict[str, int], where: str) -> str:
     if len(traffic) > 1:
-        raise Refused(f"{where}: several deployments serve ({_serving(traffic)}); say in the plan which is `stable:`")
+        raise Refused(f"{where}: several deployments serve ({show_split(traffic)}); say in the plan which is `stable:`")
     return next(iter(traffic))
 
 
@@ -103,7 +103,3 @@ def _adoptable(bundle: Bundle, observed: EndpointState | None, name: str | None,
             f"(digest {there[:12]} there, {wanted[:12]} in the plan): "
             "delete it, choose another name, or run with --replace"
         )
-
-
-def _serving(traffic: dict[str, int]) -> str:
-    return ", ".join(f"{name} {show_share(share)}" for name, share in sorted(traffic.items()))

@@ -3,7 +3,6 @@
 Kept apart from the events, because wording changes with taste and the journal must not.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from orchestrator.events import (
@@ -34,7 +33,7 @@ from orchestrator.events import (
     TaskTried,
     Waited,
 )
-from plans.units import show_duration, show_share
+from plans.units import show_duration, show_split
 from providers.actions import (
     Action,
     DeleteDeployment,
@@ -146,18 +145,13 @@ def act(action: Action) -> str:
         case Scale(deployment=deployment, instances=instances):
             return f"scale {deployment} to {_count(instances, 'instance')}"
         case SetTraffic(traffic=traffic, mirror=mirror):
-            live = f"traffic {shares(traffic)}" if any(traffic.values()) else "no traffic to any deployment"
-            return live + (f", mirror {shares(mirror)}" if any(mirror.values()) else "")
+            live = f"traffic {show_split(traffic)}" if any(traffic.values()) else "no traffic to any deployment"
+            return live + (f", mirror {show_split(mirror)}" if any(mirror.values()) else "")
         case DeleteDeployment(deployment=deployment):
             return f"drain and delete {deployment}"
         case DeleteEndpoint(endpoint=endpoint):
             return f"delete endpoint {endpoint} with everything in it"
     raise TypeError(f"not an action: {action!r}")
-
-
-def shares(split: Mapping[str, int]) -> str:
-    """Tenths of a percent by deployment -> `blue 90%, green 10%`; `nothing` without any."""
-    return ", ".join(f"{name} {show_share(part)}" for name, part in sorted(split.items()) if part) or "nothing"
 
 
 def strip(reason: str) -> str:

@@ -16,7 +16,7 @@ field. Numbers that arrive as numbers are already in the inner form (a plan that
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
@@ -144,6 +144,11 @@ def _plain(number: float, digits: int) -> str:
 def show_share(tenths: int) -> str:
     """100 -> `10%`."""
     return f"{tenths / 10:g}%"
+
+
+def show_split(split: Mapping[str, int], *, empty: str = "nothing") -> str:
+    """{"blue": 900, "green": 100} -> `blue 90%, green 10%`; `empty` without any share."""
+    return ", ".join(f"{name} {show_share(share)}" for name, share in sorted(split.items()) if share) or empty
 
 
 def show_rate(rate: float) -> str:

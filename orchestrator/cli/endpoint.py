@@ -229,7 +229,7 @@ def delete_command(name: str, yes: bool, provider: str, output: str) -> int:
         from orchestrator.app import carry_out
         from orchestrator.cli.session import show_json
         from orchestrator.errors import UsageError
-        from orchestrator.sentences import shares
+        from plans.units import show_split
         from providers.actions import DeleteEndpoint
 
         owners = await app.store.rollouts(active=True, endpoint=world.identity(name), limit=1)
@@ -241,7 +241,9 @@ def delete_command(name: str, yes: bool, provider: str, output: str) -> int:
         state = await world.observe(name)
         if state is not None:
             if not yes:
-                click.confirm(f"Delete {name} (traffic: {shares(state.traffic)}) with everything in it?", abort=True)
+                click.confirm(
+                    f"Delete {name} (traffic: {show_split(state.traffic)}) with everything in it?", abort=True
+                )
             await carry_out(app, world, DeleteEndpoint(name))
         if output == "json":
             show_json({"endpoint": name, "existed": state is not None, "deleted": True})
@@ -324,13 +326,12 @@ def _as_json(state: "EndpointState", owner: str | None) -> dict[str, Any]:
 
 def _show(state: "EndpointState", owner: str | None) -> None:
     from orchestrator.cli.session import local
-    from orchestrator.sentences import shares
-    from plans.units import show_share
+    from plans.units import show_share, show_split
 
     click.echo(f"{state.name}  {state.url or 'no address'}")
-    click.echo(f"  traffic  {shares(state.traffic)}")
+    click.echo(f"  traffic  {show_split(state.traffic)}")
     if state.mirror:
-        click.echo(f"  mirror   {shares(state.mirror)}")
+        click.echo(f"  mirror   {show_split(state.mirror)}")
     if owner:
         click.echo(f"  owner    rollout {owner}")
     elif state.claim is not None:

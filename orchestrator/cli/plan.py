@@ -65,6 +65,7 @@ def plan_command(plan: Path, replace: bool, bootstrap: bool, output: str) -> int
     from orchestrator.app import Flags
     from orchestrator.cli.session import show_json, within
     from orchestrator.views import percents
+    from plans.units import show_split
 
     async def work(app: "App") -> None:
         found = await previews.preview(app, plan, Flags(replace=replace, bootstrap=bootstrap))
@@ -87,7 +88,7 @@ def plan_command(plan: Path, replace: bool, bootstrap: bool, output: str) -> int
                 }
             )
             return
-        stands = "does not exist yet" if observed is None else f"traffic {_split(observed.traffic)}"
+        stands = "does not exist yet" if observed is None else f"traffic {show_split(observed.traffic)}"
         click.echo(f"{bundle.name} on endpoint {bundle.endpoint_name} ({bundle.plan.provider.name})")
         click.echo(f"  now        {stands}")
         click.echo(f"  candidate  {roles.candidate or 'none'}{' (is there already)' if roles.existed else ''}")
@@ -115,7 +116,7 @@ def _show(stages: "Sequence[Stage]", notes: "Sequence[str]") -> None:
 
 def _row(stage: "Stage") -> tuple[str, ...]:
     from orchestrator.stages import Target
-    from plans.units import show_duration
+    from plans.units import show_duration, show_split
 
     target = stage.work if isinstance(stage.work, Target) else None
     gates = ", ".join(gate.name for gate in stage.gates)
@@ -123,8 +124,8 @@ def _row(stage: "Stage") -> tuple[str, ...]:
     return (
         str(stage.index + 1),
         stage.name,
-        _split(target.traffic) if target is not None and stage.kind in ("bootstrap", "canary", "promote") else "",
-        _split(target.mirror) if target is not None and target.mirror else "",
+        show_split(target.traffic) if target is not None and stage.kind in ("bootstrap", "canary", "promote") else "",
+        show_split(target.mirror) if target is not None and target.mirror else "",
         gates or guards,
         show_duration(stage.hold) if stage.hold else "",
         show_duration(stage.deadline) if stage.deadline else "",
@@ -153,9 +154,3 @@ def _as_json(stage: "Stage") -> dict[str, Any]:
         "on_error": stage.on_error,
         "irreversible": stage.irreversible,
     }
-
-
-def _split(shares: Any) -> str:
-    from orchestrator.sentences import shares as show
-
-    return show(shares)
