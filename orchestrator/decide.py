@@ -225,7 +225,8 @@ def _hold(s: Situation, stage: Stage) -> Decision:
         return _undecided(s, stage)
     if passed:
         return Wait(Waiting("hold", f"every gate has passed; holds for {show_duration(stage.hold)}", p.hold_until))
-    return Wait(Waiting("evidence", "the gates need more evidence", p.deadline))
+    load = f"; the load was interrupted and is sent again: {s.load_problem}" if s.load_problem else ""
+    return Wait(Waiting("evidence", f"the gates need more evidence{load}", p.deadline))
 
 
 def _passed(stage: Stage, reason: str) -> Decision:

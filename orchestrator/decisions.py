@@ -27,6 +27,8 @@ class Situation:
             endpoint.
         commands: what was asked and not acted on, in order.
         task_running: the one-shot step of this stage is running in this process.
+        trouble: why the endpoint could not be observed, or None.
+        load_problem: why the synthetic traffic that the plan asks for was interrupted, or None.
         interrupted: the driver was asked to stop. exit_on_pause, leave_exposed: flags of the driver.
     """
 
@@ -42,6 +44,7 @@ class Situation:
     exit_on_pause: bool = False
     leave_exposed: bool = False
     trouble: str | None = None
+    load_problem: str | None = None
 
     @property
     def stage(self) -> Stage | None:

@@ -146,6 +146,7 @@ class Driver:
                 exit_on_pause=self._controls.exit_on_pause,
                 leave_exposed=self._controls.leave_exposed,
                 trouble=self._trouble,
+                load_problem=self._load.problem if self._load is not None else None,
             )
         )
 

@@ -103,6 +103,8 @@ class LoadProcess:
         self._stream = stream
         self._process: asyncio.subprocess.Process | None = None
         self._not_before = 0.0
+        self.problem: str | None = None
+        """Why it ended the last time, or None while it is not known to have ended."""
 
     async def ensure(self) -> None:
         """Start it, when it does not run; at most once a second."""
@@ -110,6 +112,8 @@ class LoadProcess:
         if (self._process is not None and self._process.returncode is None) or now < self._not_before:
             return
         self._not_before = now + 1.0
+        if self._process is not None:
+            self.problem = await _last_words(self._process)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
@@ -117,7 +121,7 @@ class LoadProcess:
             "orchestrator.tasks.load_child",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
         assert self._process.stdin is not None, "it was asked for a pipe"
@@ -138,3 +142,10 @@ class LoadProcess:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+async def _last_words(process: asyncio.subprocess.Process) -> str:
+    """Why a process that has ended did: the last line that it wrote, or how it ended."""
+    assert process.stderr is not None, "it was asked for a pipe"
+    said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
+    return said[-1][:300] if said else f"its process ended with {process.returncode}"

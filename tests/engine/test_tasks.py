@@ -483,6 +483,19 @@ async def test_the_child_is_started_once_and_told_nothing_in_its_arguments(child
     await load.stop()
 
 
+async def test_a_child_that_cannot_send_says_why(children):
+    load = LoadProcess(replace(STREAM, provider="nowhere"))
+    try:
+        async with asyncio.timeout(30):
+            while load.problem is None:
+                await load.ensure()
+                await asyncio.sleep(0.05)
+        assert "nowhere" in load.problem
+        assert "Traceback" not in load.problem
+    finally:
+        await load.stop()
+
+
 async def test_a_child_that_dies_is_started_again_but_not_in_a_hurry(children):
     load = LoadProcess(STREAM)
     try:
