@@ -216,6 +216,13 @@ async def find(app: App, ref: str | None, *, active: bool | None = None) -> Roll
     raise UnknownRollout(f"there is no rollout {ref}; the newest are: {there}")
 
 
+async def as_it_stands(app: App, rollout: Rollout) -> Rollout:
+    """The rollout as people see it: driven by nobody when the process that the row names is provably gone."""
+    holder = await app.store.worker(rollout.worker) if rollout.worker is not None else None
+    gone = holder is not None and lease.provably_dead(holder, lease.this_worker(ids.token))
+    return replace(rollout, worker=None) if gone else rollout
+
+
 # --- driving --------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.app import App
+from orchestrator.app import App, as_it_stands
 from orchestrator.events import Event
 from orchestrator.rollout import Rollout
 from orchestrator.views import POINTS, RolloutView, view
@@ -69,7 +69,7 @@ class Follower:
         seen = self._measurements[-1][0] if self._measurements else 0
         self._measurements += await store.measurements(self._id, after=seen)
         del self._measurements[:-POINTS]
-        self.rollout = await store.rollout(self._id)
+        self.rollout = await as_it_stands(self._app, await store.rollout(self._id))
 
     def view(self, now: datetime) -> RolloutView | None:
         """The picture as of the last refresh, with the clocks of now."""

@@ -62,7 +62,7 @@ def explain_command(ref: str | None, output: str) -> int:
     from orchestrator.views import view
 
     async def work(app: "App") -> None:
-        rollout = await use_cases.find(app, ref)
+        rollout = await use_cases.as_it_stands(app, await use_cases.find(app, ref))
         events = await app.store.events(rollout.id)
         seen = view(rollout, events=events, now=app.clock())
         text = explain(seen, events)

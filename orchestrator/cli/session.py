@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from orchestrator.app import App, opened
+from orchestrator.app import App, as_it_stands, opened
 from orchestrator.cli.main import FAILED, PAUSED, ROLLED_BACK, SUCCEEDED, TRY_AGAIN
 from orchestrator.rollout import Rollout
 from orchestrator.views import RolloutView, as_json, view
@@ -47,6 +47,7 @@ async def seen(app: App, rollout: Rollout) -> RolloutView:
     """The full picture of a rollout."""
     events = await app.store.events(rollout.id)
     measurements = await app.store.measurements(rollout.id)
+    rollout = await as_it_stands(app, rollout)
     return view(rollout, events=events, measurements=measurements, now=app.clock())
 
 

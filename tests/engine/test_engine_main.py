@@ -1,6 +1,7 @@
 """A rollout from start to end, and every way in which it may turn back, in virtual time."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -284,3 +285,18 @@ async def test_scaling_is_undone_by_a_rollback(lab) -> None:
     rollout = await lab.run()
     assert rollout.phase == "rolled_back"
     assert lab.observed().deployments["blue"].desired == 2
+
+
+async def test_who_is_provably_gone_is_not_said_to_drive(lab) -> None:
+    lab.steps = "\n  - deploy: green\n  - approve: go?\n  - promote: 100%\n"
+    entered = lab.until("stage_entered", name="approve: go?")
+    running = asyncio.create_task(lab.run())
+    await entered.wait()
+    rollout = await use_cases.find(lab.app, None)
+    assert (await use_cases.as_it_stands(lab.app, rollout)).worker == rollout.worker
+    worker = await lab.app.store.worker(rollout.worker)
+    await lab.app.store.put_worker(replace(worker, pid_started="1"))
+    assert (await use_cases.as_it_stands(lab.app, rollout)).worker is None
+    await lab.app.store.put_worker(worker)
+    await lab.ask("abort")
+    await running
