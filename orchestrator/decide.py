@@ -4,6 +4,7 @@
 it decides the same. Whoever wants to know why a rollout did something finds the reason in here, and nowhere else.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
@@ -199,7 +200,9 @@ def _towards(s: Situation, stage: Stage, target: Target) -> Decision:
 
 def _late(s: Situation, stage: Stage, action: Action | Unready | None) -> Decision:
     detail = f" ({action.reason})" if isinstance(action, Unready) else ""
-    return _fail(s, "step", f"{stage.name} was not done within {show_duration(stage.deadline or 0)}{detail}")
+    given_up = _fail(s, "step", f"{stage.name} was not done within {show_duration(stage.deadline or 0)}{detail}")
+    made = list(stage.work.deployments) if isinstance(stage.work, Target) else []
+    return replace(given_up, about=made[0]) if made else given_up
 
 
 def _hold(s: Situation, stage: Stage) -> Decision:
@@ -288,7 +291,7 @@ def _consequence(
     consequence: Consequence,
     cause: Literal["gate", "no_data", "undecided", "error", "step", "approval"],
     reason: str,
-) -> Decision:
+) -> Finish | RollBack | Pause:
     r, stage = s.rollout, s.stage
     if r.no_return:
         return Finish(
@@ -301,7 +304,7 @@ def _consequence(
     return Pause("step" if cause == "approval" else cause, reason)
 
 
-def _fail(s: Situation, cause: Literal["step", "invariant"], reason: str) -> Decision:
+def _fail(s: Situation, cause: Literal["step", "invariant"], reason: str) -> Finish | RollBack | Pause:
     if cause == "invariant" and not s.rollout.no_return:
         return Pause("invariant", reason)
     stage = s.stage

@@ -128,11 +128,12 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Stop making progress until a human says so."""
+    """Stop making progress until a human says so. `about`: a deployment whose last words belong in the reason."""
 
     cause: PauseCause
     reason: str
     command: Command | None = None
+    about: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +169,12 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class RollBack:
-    """Undo it."""
+    """Undo it. `about`: as in Pause."""
 
     cause: RollbackCause
     reason: str
     command: Command | None = None
+    about: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +186,12 @@ class SaveLogs:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End."""
+    """End. `about`: as in Pause."""
 
     phase: Literal["succeeded", "rolled_back", "failed"]
     reason: str
     command: Command | None = None
+    about: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ QUICK = 0.05
 OBSERVE_EVERY = 1.0
 """Seconds for which an observation is good enough to wait on; before an effect it is always made anew."""
 ROLLBACK_ATTEMPTS = 5
+LAST_WORDS = 10
+"""Lines of a deployment's log in the reason why it could not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,8 @@ class Driver:
                 await self._journal.write(ev.StageEnded(self.rollout.stage, "passed", reason))
             case policy.Wait(waiting=waiting):
                 await self._wait(waiting)
-            case policy.Pause(cause=cause, reason=reason, command=command):
+            case policy.Pause(cause=cause, command=command):
+                reason = await self._with_last_words(decision)
                 until = self._clock() + timedelta(seconds=self.bundle.plan.pause_limit)
                 await self._journal.write(ev.Paused(cause, reason, until), command=command)
                 await self._end_task()
@@ -207,13 +210,14 @@ class Driver:
                 await self._journal.write(ev.Approved(command.actor, command.args.get("reason")), command=command)
             case policy.Refuse(command=command, reason=reason):
                 await self._journal.write(ev.Commanded(command.kind, accepted=False, reason=reason), command=command)
-            case policy.RollBack(cause=cause, reason=reason, command=command):
+            case policy.RollBack(cause=cause, command=command):
+                reason = await self._with_last_words(decision)
                 await self._journal.write(ev.RollbackBegan(cause, reason), command=command)
                 await self._end_task()
             case policy.SaveLogs(deployment=deployment):
                 await self._save_logs(deployment)
-            case policy.Finish(phase=phase, reason=reason, command=command):
-                await self._finish(phase, reason, command)
+            case policy.Finish(phase=phase, command=command):
+                await self._finish(phase, await self._with_last_words(decision), command)
 
     async def _wait(self, waiting: object) -> None:
         waiting_changed = self.rollout.waiting != waiting
@@ -318,6 +322,17 @@ class Driver:
         counted = frozenset({*self.rollout.counted, *intent.after.counts})
         left = Snapshot.of(self._observed, counted) if self._seen else None
         await self._journal.write(ev.Ended(intent.key, "failed", reason, left))
+
+    async def _with_last_words(self, decision: policy.Pause | policy.RollBack | policy.Finish) -> str:
+        """The reason, with what the deployment printed last, where it is about one that could not start."""
+        if decision.about is None or not isinstance(self._provider, HasLogs):
+            return decision.reason
+        try:
+            said = await self._provider.logs(self.rollout.endpoint_name, decision.about, instance=None, tail=LAST_WORDS)
+        except ProviderError:
+            return decision.reason
+        said = said.strip()
+        return f"{decision.reason}; its log ends with:\n{said}" if said else f"{decision.reason}; its log is empty"
 
     async def _save_logs(self, deployment: str) -> None:
         where, reason = None, None

@@ -300,3 +300,14 @@ async def test_who_is_provably_gone_is_not_said_to_drive(lab) -> None:
     await lab.app.store.put_worker(worker)
     await lab.ask("abort")
     await running
+
+
+async def test_a_candidate_that_never_gets_ready_ends_with_its_last_words(lab) -> None:
+    lab.steps = lab.steps.replace("  - deploy: green\n", "  - deploy: green\n    deadline: 30s\n", 1)
+    slow = Behaviour(start_seconds=3600, prints=("still loading the model",))
+    lab.cloud.behave("shop", "green", slow)
+    rollout = await lab.run()
+    assert rollout.phase == "rolled_back"
+    assert rollout.reason.startswith("deploy green was not done within 30s")
+    assert "its log ends with:\n" in rollout.reason
+    assert "still loading the model" in rollout.reason
