@@ -19,6 +19,8 @@ from providers.measurement import Measurement
 
 Watcher = Callable[[Rollout, Sequence[ev.Event]], None]
 """Called after every commit, with the rollout as it then stands."""
+LONGEST = 8_000
+"""Characters of a reason that are kept."""
 
 
 class Journal:
@@ -41,6 +43,7 @@ class Journal:
         Raises LeaseLost when another driver has the endpoint now, StoreError.
         """
         before = self.rollout
+        body = _legible(body)
         event = ev.Event(
             rollout=before.id,
             seq=before.last_seq + 1,
@@ -70,3 +73,13 @@ class Journal:
                 await asyncio.sleep(ids.back_off(event.id, attempt))
         self.rollout = rollout
         self._watcher(rollout, [event])
+
+
+def _legible(body: ev.Body) -> ev.Body:
+    """The event with words that any terminal may show: they may stem from a model's log, an answer, or a human."""
+    changes: dict[str, str] = {}
+    for name in ("reason", "detail"):
+        said = getattr(body, name, None)
+        if isinstance(said, str):
+            changes[name] = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in said[:LONGEST])
+    return replace(body, **changes) if changes else body  # type: ignore[arg-type]

@@ -311,3 +311,12 @@ async def test_a_candidate_that_never_gets_ready_ends_with_its_last_words(lab) -
     assert rollout.reason.startswith("deploy green was not done within 30s")
     assert "its log ends with:\n" in rollout.reason
     assert "still loading the model" in rollout.reason
+
+
+async def test_what_a_model_prints_cannot_write_to_the_terminal(lab) -> None:
+    lab.steps = lab.steps.replace("  - deploy: green\n", "  - deploy: green\n    deadline: 30s\n", 1)
+    lab.cloud.behave("shop", "green", Behaviour(start_seconds=3600, prints=("\x1b[2Jgone\x07\r" + "x" * 20_000,)))
+    rollout = await lab.run()
+    assert "?[2Jgone??" in rollout.reason
+    assert "\x1b" not in rollout.reason
+    assert len(rollout.reason) <= 8_000
