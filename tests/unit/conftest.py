@@ -30,7 +30,7 @@ class Story:
         self.tell(
             ev.Started(
                 name="diabetes",
-                plan_path="/work/plan.yml",
+                plan_path="/plans/plan.yml",
                 provider="local",
                 endpoint="machine:/home/local/diabetes",
                 endpoint_name="diabetes",
