@@ -625,6 +625,15 @@ def test_what_was_under_way_is_overtaken():
     assert back(CANARY, intents={"k": put}) == Act(SetTraffic("shop", {"blue": 1000}, {}), -1), "traffic does not wait"
 
 
+def test_what_leads_back_is_seen_through_though_it_looks_done():
+    cleared = intent_of(SetTraffic("shop", {"blue": 1000}, {}), 3, SHADOW, "open")
+    assert back(BOTH, stage="shadow 10%", intents={"k": cleared}) == Begin("k"), (
+        "it may be recorded, and not carried out"
+    )
+    begun = intent_of(SetTraffic("shop", {"blue": 1000}, {}), 3, SHADOW)
+    assert isinstance(back(BOTH, stage="shadow 10%", intents={"k": begun}), Wait)
+
+
 def test_a_bootstrap_that_fails_is_not_undone():
     failed = rollout(0, roles=EMPTY, progress=Progress(entered_at=BORN, failure="no quota"))
     decision = decide(situation(failed, endpoint({}, {}, deployment("blue", healthy=0))))
