@@ -8,12 +8,45 @@ each at its own place, where pydantic by itself takes one from each validator.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+_LONGEST_TEXT = 40
+
+
+def brief(text: str) -> str:
+    """Text that somebody else wrote for a message: on one line, cut when it is long, nothing that moves a cursor."""
+    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text[:1000].split()))
+    return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 3] + "..."
+
+
+def quoted(text: str) -> str:
+    """The same in backticks."""
+    return f"`{brief(text)}`"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: the first dozen of them, and how many more; `none` where there are none."""
+    every = list(names)
+    more = f" and {len(every) - 12} more" if len(every) > 13 else ""
+    return ", ".join(map(brief, every[:12] if more else every)) + more or "none"
+
+
+def either(words: Sequence[str]) -> str:
+    """Words of which a person may choose one: `a, b or c`."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str | None:
+    """The name that is most like a word, as a suggestion; None where none is. Of many names only the first count."""
+    known = {name[:64].lower(): name for name in reversed(list(islice(names, 500)))}
+    near = difflib.get_close_matches(word[:64].lower(), known, 1)
+    return f"did you mean {quoted(known[near[0]])}?" if near else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +89,22 @@ class PlanError(Exception):
         return "\n".join(map(str, self.problems))
 
 
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What was written, and the names one of which may have been meant."""
+
+    word: str
+    names: Iterable[str]
+
+    def __repr__(self) -> str:
+        # pydantic puts everything that comes with a problem into words, whether its message has them or not.
+        return ""
+
+    def words(self) -> str | None:
+        """`did you mean ...?`, or None."""
+        return did_you_mean(self.word, self.names)
+
+
 def problem(
     kind: str, message: str, *loc: int | str, found: Any = None, near: Iterable[str] = (), at_key: bool = False
 ) -> InitErrorDetails:
@@ -66,13 +115,11 @@ def problem(
         message: one sentence: what is wrong and what to do.
         loc: pydantic's path from the raising validator on, tags of unions included.
         found: what was written there.
-        near: the names that are allowed; the nearest to `found` is suggested.
+        near: the names that are allowed; the nearest to `found` will be suggested.
         at_key: point at the key, not at its value.
     """
-    context: dict[str, Any] = {"message": message, "at_key": at_key}
-    guess = difflib.get_close_matches(str(found), list(near), 1)
-    if guess:
-        context["suggestion"] = f"did you mean `{guess[0]}`?"
+    # Which name is meant is found out by whoever shows it: of thousands of problems only for the first.
+    context = {"message": message, "at_key": at_key, "guess": Guess(str(found)[:64], near)}
     return InitErrorDetails(type=PydanticCustomError(kind, "{message}", context), loc=loc, input=found)
 
 
@@ -83,6 +130,11 @@ def again(error: ValidationError) -> list[InitErrorDetails]:
         kind = PydanticCustomError(e["type"], "{message}", {**e.get("ctx", {}), "message": e["msg"]})
         problems.append(InitErrorDetails(type=kind, loc=e["loc"], input=e["input"]))
     return problems
+
+
+def _type(wrong: InitErrorDetails) -> str:
+    kind = wrong["type"]
+    return kind if isinstance(kind, str) else kind.type
 
 
 def raise_all(problems: Iterable[InitErrorDetails]) -> None:
@@ -115,6 +167,7 @@ class Part(BaseModel):
             return handler(data)
         except ValidationError as error:
             found = again(error)
+        elsewhere = False
         for i, wrong in enumerate(found):
             match wrong["loc"]:
                 case (str(key),) if key in cls.not_built:
@@ -122,4 +175,8 @@ class Part(BaseModel):
                     found[i] = problem("not_built", message, key, at_key=True)
                 case (str(key),) if key in cls.misplaced:
                     found[i] = problem("misplaced", cls.misplaced[key], key, at_key=True)
+                    elsewhere = True
+        if elsewhere:
+            # Whoever took this for something else does not miss what is missing here.
+            found = [wrong for wrong in found if not (_type(wrong) == "missing" and len(wrong["loc"]) == 1)]
         raise ValidationError.from_exception_data(cls.__name__, found)

@@ -19,32 +19,28 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from plans.errors import problem, raise_all, refuse
+from plans import references
+from plans.errors import problem, quoted, raise_all, refuse
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
-_DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
 _DURATION_PART = re.compile(_NUMBER + r"(ms|s|m|h|d)")
 _LATENCY = re.compile(_NUMBER + r"\s*(us|ms|s)")
 _MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
 _PERCENT = re.compile(_NUMBER + r"\s*%")
 _FREQUENCY = re.compile(_NUMBER + r"\s*/\s*(s|m|h)")
-_PER_SECOND = {"s": 1.0, "m": 1 / 60, "h": 1 / 3600}
+_SECONDS_OF = {"s": 1, "m": 60, "h": 3600}
 _RATIO = re.compile(_NUMBER + r"x?")
 _QUANTILE = re.compile(r"p([0-9]{2}(?:\.[0-9]+)?)")
 _LONGEST = 366 * 86400.0
 _LONGEST_TEXT = 40  # bounds what the patterns above have to look at
 _SLOWEST = 3600 * 1_000_000
-
-
-def quoted(text: str) -> str:
-    """Text in backticks for a message: on one line, and cut when it is long."""
-    line = " ".join(text.split())
-    return f"`{line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 3] + '...'}`"
+_RAREST, _MOST_OFTEN = 1 / 3600, 1_000_000.0
 
 
 def _fit(pattern: re.Pattern[str], value: str, otherwise: str) -> re.Match[str]:
@@ -89,7 +85,7 @@ def parse_duration(value: object) -> object:
     units = [unit for _, unit in parts]
     if not parts or "".join(n + unit for n, unit in parts) != text or len(set(units)) != len(units):
         raise ValueError(f"{quoted(value)} is not a duration: write 30s, 10m, 1h30m or 2d")
-    seconds = sum(float(n) * _DURATION[unit] for n, unit in parts)
+    seconds = float(sum(Decimal(n) * _DURATION[unit] for n, unit in parts))
     if seconds > _LONGEST:
         raise ValueError(f"{quoted(value)} is longer than a year")
     return seconds
@@ -107,13 +103,13 @@ def parse_latency(value: object) -> object:
 
 
 def parse_frequency(value: object) -> object:
-    """`200/s` -> 200.0. Raises ValueError when it is not a frequency, or is zero."""
+    """`200/s` -> 200.0. Raises ValueError when it is not a frequency, or out of range."""
     if not isinstance(value, str):
         return value
     match = _fit(_FREQUENCY, value, "a frequency: write 200/s, 30/m or 600/h")
-    per_second = float(match[1]) * _PER_SECOND[match[2]]
-    if per_second <= 0:
-        raise ValueError(f"{quoted(value)} is nothing at all: a frequency is more than 0")
+    per_second = float(Decimal(match[1]) / _SECONDS_OF[match[2]])
+    if not _RAREST <= per_second <= _MOST_OFTEN:
+        raise ValueError(f"{quoted(value)} is out of range: a frequency is from 1/h to 1000000/s")
     return per_second
 
 
@@ -190,53 +186,121 @@ def show_frequency(per_second: float) -> str:
     return f"{_plain(per_second, 4)}/s"
 
 
+def show_ratio(ratio: float) -> str:
+    """1.1 -> `1.1`."""
+    return _plain(ratio, 6)
+
+
+# What is shown is rounded for a reader; what is written is exact, so that it is the same when it is read again.
+
+
+def _exact(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def write_rate(rate: float) -> str:
+    """0.0005 -> `0.05%`."""
+    return f"{_exact(Decimal(repr(rate)) * 100)}%"
+
+
+def write_duration(seconds: float) -> str:
+    """5400.5 -> `1h30m0.5s`; below one second in milliseconds where that is whole."""
+    left = Decimal(repr(seconds))
+    if 0 < left < 1 and left * 1000 == int(left * 1000):
+        return f"{int(left * 1000)}ms"
+    parts = []
+    for unit in ("d", "h", "m"):
+        count, left = divmod(left, _DURATION[unit])
+        parts += [f"{int(count)}{unit}"] if count else []
+    return "".join([*parts, f"{_exact(left)}s" if left else ""]) or "0s"
+
+
+def write_latency(microseconds: int) -> str:
+    """250_000 -> `250ms`: in the largest unit of which there is one."""
+    unit = next((unit for unit in ("s", "ms") if microseconds >= _MICROSECONDS[unit]), "us")
+    return f"{_exact(Decimal(microseconds) / _MICROSECONDS[unit])}{unit}"
+
+
+def write_frequency(per_second: float) -> str:
+    """0.5 -> `0.5/s`, 1/60 -> `1/m`: the shortest that is exact."""
+    ways = [f"{_exact(Decimal(repr(per_second)))}/s"]
+    ways += [f"{_exact(Decimal(f'{per_second * s:.15g}'))}/{unit}" for unit, s in _SECONDS_OF.items()]
+    return min((way for way in ways if parse_frequency(way) == per_second), key=len)
+
+
+def write_ratio(ratio: float) -> str:
+    """1.1 -> `1.1`."""
+    return _exact(Decimal(repr(ratio)))
+
+
+def write_quantile(quantile: float) -> str:
+    """0.999 -> `p99.9`."""
+    return f"p{_exact(Decimal(repr(quantile)) * 100)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Part of a type: how its inner form is shown, so that a message about a limit speaks as the user does."""
+    """Part of a type: how its inner form is shown, so that a message about a limit speaks as the user does, and how it
+    is written into a plan.
+    """
 
     show: Callable[[float], str]
+    write: Callable[[Any], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Part of a type with a pattern: what a person is told who did not meet it."""
+
+    form: str
 
 
 def _text(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
 
-_PERCENTAGE = r"^\d+(\.\d+)?\s*%$"
 Share = Annotated[
     int,
     BeforeValidator(parse_share),
     Field(ge=0, le=1000),
-    Shown(lambda v: show_share(int(v))),
+    Shown(lambda v: show_share(int(v)), show_share),
     _text(r"^\d+(\.\d0*)?\s*%$", "10%"),
 ]
-Rate = Annotated[float, BeforeValidator(parse_rate), Field(ge=0, le=1), Shown(show_rate), _text(_PERCENTAGE, "2%")]
+Rate = Annotated[
+    float,
+    BeforeValidator(parse_rate),
+    Field(ge=0, le=1),
+    Shown(show_rate, write_rate),
+    _text(r"^\d+(\.\d+)?\s*%$", "2%"),
+]
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     Field(ge=0, le=_LONGEST),
-    Shown(show_duration),
+    Shown(show_duration, write_duration),
     _text(r"^(0|(\d+(\.\d+)?(ms|s|m|h|d))+)$", "10m"),
 ]
 Latency = Annotated[
     int,
     BeforeValidator(parse_latency),
     Field(gt=0, le=_SLOWEST),
-    Shown(show_latency),
+    Shown(show_latency, write_latency),
     _text(r"^\d+(\.\d+)?\s*(us|ms|s)$", "250ms"),
 ]
 Frequency = Annotated[
     float,
     BeforeValidator(parse_frequency),
-    Field(gt=0, allow_inf_nan=False),
-    Shown(show_frequency),
+    Field(ge=_RAREST, le=_MOST_OFTEN),
+    Shown(show_frequency, write_frequency),
     _text(r"^\d+(\.\d+)?\s*/\s*(s|m|h)$", "200/s"),
 ]
-Ratio = Annotated[float, BeforeValidator(parse_ratio), Field(ge=0, allow_inf_nan=False)]
+Ratio = Annotated[float, BeforeValidator(parse_ratio), Field(ge=0, le=1000), Shown(show_ratio, write_ratio)]
 Quantile = Annotated[
     float,
     BeforeValidator(parse_quantile),
     Field(ge=0.5, le=0.999),
-    Shown(show_quantile),
+    Shown(show_quantile, write_quantile),
     _text(r"^p\d{2}(\.\d+)?$", "p95"),
 ]
 
@@ -300,52 +364,15 @@ def _not_reserved(name: str) -> str:
     return name
 
 
-# --- references to secrets ---
-
-_REFERENCE = re.compile(r"\$\{(?:env:[A-Za-z_][A-Za-z0-9_]*|file:[^}\0]+)\}")
-_SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|password|api-?key|credential|signature", re.IGNORECASE)
-
-
-def _no_reference(text: str) -> str:
-    if re.search(r"\$\{(env|file):", text):
-        where = "a webhook's url, headers and secret"
-        refuse("reference", f"a reference to a secret is allowed only in {where}; write the text itself here")
-    if "${var:" in text:
-        refuse("not_built", "`${var:NAME}` is not built yet in this version; write the text itself")
-    return text
-
-
-def _good_references(text: str) -> str:
-    rest = _REFERENCE.sub("", text)
-    if "${" in rest:
-        found = quoted(rest[rest.index("${") :].partition("}")[0] + "}")
-        refuse("reference", f"{found} is no reference: write ${{env:NAME}} or ${{file:path}}")
-    if any(ord(c) < 32 or ord(c) == 127 for c in text):
-        refuse("control", "control characters and line breaks are not allowed here; remove them")
-    return text
-
-
 def _is_reference(text: str) -> str:
-    if _REFERENCE.search(text) is None:
+    if not references.has_reference(text):
         refuse("plain_secret", "a secret in plain text would be stored and shown; write ${env:NAME} or ${file:path}")
     return text
 
 
-def _no_plain_secrets(headers: dict[str, str]) -> dict[str, str]:
-    message = (
-        "a header that carries a secret would be stored and shown in plain text; write ${env:NAME} or ${file:path}"
-    )
-    raise_all(
-        problem("plain_secret", message, name)
-        for name, value in headers.items()
-        if _SECRET_HEADER.search(name) and not _REFERENCE.search(value)
-    )
-    return headers
-
-
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Names = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
-ErrorClass = Annotated[str, BeforeValidator(_error_class)]
+ErrorClass = Annotated[str, BeforeValidator(_error_class), Shown(str, str)]
 ErrorClasses = Annotated[tuple[ErrorClass, ...], BeforeValidator(one_or_many), Field(min_length=1)]
 Shares = Annotated[tuple[Share, ...], BeforeValidator(one_or_many), Field(min_length=1), AfterValidator(_not_nothing)]
 GrowingShares = Annotated[Shares, AfterValidator(_partial_and_growing)]
@@ -353,7 +380,6 @@ Promoted = Annotated[Annotated[Share, Field(gt=0)], BeforeValidator(lambda v: 10
 Burst = Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | Frequency, BeforeValidator(parse_load)]
 
 
-# The description of a pattern is what a person is told who did not meet it.
 def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -365,33 +391,44 @@ def _known_zone(name: str) -> str:
 Slug = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
-    Field(description="1 to 63 lower-case letters, digits and dashes, from a letter or digit to a letter or digit"),
+    Wanted("1 to 63 lower-case letters, digits and dashes, from a letter or digit to a letter or digit"),
 ]
 Name = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]$"),
-    Field(description="3 to 32 letters, digits and dashes, from a letter to a letter or digit"),
+    Wanted("3 to 32 letters, digits and dashes, from a letter to a letter or digit"),
 ]
+VarName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"),
+    Wanted("1 to 64 letters, digits and underscores, not beginning with a digit"),
+]
+VarValue = Annotated[str, StringConstraints(max_length=10_000)]
 DeploymentName = Annotated[Name, AfterValidator(_not_reserved)]
 TimeOfDay = Annotated[
-    str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"), Field(description="a time of day such as 09:00")
+    str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"), Wanted("a time of day such as 09:00")
 ]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 UrlPath = Annotated[
-    str, StringConstraints(pattern=r"^/[\x21-\x7e]*$"), Field(description="a path from / on, without spaces")
+    str,
+    StringConstraints(pattern=r"^/[\x21-\x7e]*$"),
+    Wanted("a path from / on, without spaces"),
+    AfterValidator(references.no_reference),
 ]
-Body = Annotated[str, AfterValidator(_no_reference)]
-Text = Annotated[str, Field(min_length=1), AfterValidator(_no_reference)]
+Body = Annotated[str, AfterValidator(references.no_reference)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(references.no_reference)]
 Url = Annotated[
     str,
     StringConstraints(pattern=r"^(https?://\S+|\$\{(env|file):[^}]+\}\S*)$"),
-    Field(description="a URL that begins with https:// or http://, or a reference such as ${env:HOOK_URL}"),
-    AfterValidator(_good_references),
+    Wanted("a URL that begins with https:// or http://, or a reference such as ${env:HOOK_URL}"),
+    AfterValidator(references.good_references),
+    AfterValidator(references.no_plain_password),
 ]
 _HeaderName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"), Field(description="the name of an HTTP header")
+    str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"), Wanted("the name of an HTTP header")
 ]
 Headers = Annotated[
-    dict[_HeaderName, Annotated[str, AfterValidator(_good_references)]], AfterValidator(_no_plain_secrets)
+    dict[_HeaderName, Annotated[str, AfterValidator(references.good_references)]],
+    AfterValidator(references.no_plain_secrets),
 ]
-Secret = Annotated[str, AfterValidator(_good_references), AfterValidator(_is_reference)]
+Secret = Annotated[str, AfterValidator(references.good_references), AfterValidator(_is_reference)]

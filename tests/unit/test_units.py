@@ -45,7 +45,8 @@ REFUSED = [
     (units.parse_duration, "367d", "`367d` is longer than a year"),
     (units.parse_latency, "0ms", "`0ms` is out of range: a latency is more than 0 and at most 3600s"),
     (units.parse_latency, "٣ms", "`٣ms` is not a latency: write 250ms, 1.5s or 800us"),
-    (units.parse_frequency, "0/s", "`0/s` is nothing at all: a frequency is more than 0"),
+    (units.parse_frequency, "0/s", "`0/s` is out of range: a frequency is from 1/h to 1000000/s"),
+    (units.parse_frequency, "1000001/s", "`1000001/s` is out of range: a frequency is from 1/h to 1000000/s"),
     (units.parse_ratio, "nan", "`nan` is not a ratio: write a number such as 1.5"),
     (units.parse_quantile, "p10", "`p10` is not a quantile: write p50, p95, p99 or any up to p99.9"),
     (units.parse_load, "0", "`0` is out of range: a count is from 1 to 1000000"),
@@ -121,6 +122,61 @@ def test_a_shown_latency_has_three_digits(microseconds):
 @given(st.integers(500, 999))
 def test_a_shown_quantile_is_the_quantile(thousandths):
     assert units.parse_quantile(units.show_quantile(thousandths / 1000)) == pytest.approx(thousandths / 1000)
+
+
+EXACT = [
+    (units.write_rate, units.parse_rate, st.floats(1e-9, 1)),
+    (units.write_duration, units.parse_duration, st.floats(1e-9, 3e7) | st.integers(0, 31_000_000).map(float)),
+    (units.write_latency, units.parse_latency, st.integers(1, 3600 * 1_000_000)),
+    (units.write_frequency, units.parse_frequency, st.floats(1 / 3600, 1e6)),
+    (units.write_ratio, units.parse_ratio, st.floats(1e-9, 1000)),
+    (units.write_quantile, units.parse_quantile, st.integers(500_000, 999_000).map(lambda n: n / 1_000_000)),
+    (units.show_share, units.parse_share, st.integers(0, 1000)),
+]
+
+
+@pytest.mark.parametrize(("write", "parse", "numbers"), EXACT, ids=[write.__name__ for write, _, _ in EXACT])
+@given(data=st.data())
+def test_what_is_written_is_read_exactly(write, parse, numbers, data):
+    number = data.draw(numbers)
+    text = write(number)
+    assert parse(text) == number
+    assert write(parse(text)) == text
+
+
+@given(st.from_regex(r"[1-9][0-9]{0,5}(\.[0-9]{1,6})?/(s|m|h)", fullmatch=True))
+def test_whatever_frequency_was_read_can_be_written(text):
+    try:
+        read = units.parse_frequency(text)
+    except ValueError:
+        return
+    assert units.parse_frequency(units.write_frequency(read)) == read
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (units.write_rate(0.0005), "0.05%"),
+        (units.write_rate(1.0), "100%"),
+        (units.write_rate(0.0), "0%"),
+        (units.write_duration(0.0), "0s"),
+        (units.write_duration(0.25), "250ms"),
+        (units.write_duration(0.0001), "0.0001s"),
+        (units.write_duration(90.5), "1m30.5s"),
+        (units.write_duration(86400.0), "1d"),
+        (units.write_duration(5400.0), "1h30m"),
+        (units.write_latency(800), "800us"),
+        (units.write_latency(41_500), "41.5ms"),
+        (units.write_latency(1_500_000), "1.5s"),
+        (units.write_frequency(200.0), "200/s"),
+        (units.write_frequency(1 / 60), "1/m"),
+        (units.write_frequency(10 / 3600), "10/h"),
+        (units.write_ratio(1.1), "1.1"),
+        (units.write_quantile(0.999), "p99.9"),
+    ],
+)
+def test_numbers_are_written_in_the_words_of_plans(written, text):
+    assert written == text
 
 
 @pytest.mark.parametrize(
