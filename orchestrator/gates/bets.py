@@ -99,7 +99,7 @@ def bad(gate: Gate, term: TermName, side: Side, leg: Leg, known: Baseline | None
     if stable:
         # The threshold is one of stable's own bounds, so that both readings agree unless its buckets changed meanwhile.
         return maybe_above(latencies, known.threshold) if side == "fail" else surely_above(latencies, known.threshold)
-    threshold = gate.ratio * known.threshold
+    threshold = round(gate.ratio * known.threshold, 6)  # 1.1 * 3000 must meet the bound at 3300
     return surely_above(latencies, threshold) if side == "fail" else maybe_above(latencies, threshold)
 
 

@@ -114,7 +114,12 @@ class Gate:
 
     def is_error(self, status_class: str) -> bool:
         """Whether a request of this class ("200", "503", "timeout", "reset") counts as an error."""
-        return any(_matches(pattern, status_class) for pattern in self.codes)
+        return is_error(status_class, self.codes)
+
+
+def is_error(status_class: str, codes: tuple[str, ...] = DEFAULT_CODES) -> bool:
+    """Whether a request of this class ("200", "503", "timeout", "reset") is among the classes of errors."""
+    return any(_matches(pattern, status_class) for pattern in codes)
 
 
 def _matches(pattern: str, status_class: str) -> bool:
