@@ -5,9 +5,10 @@ from pathlib import Path
 from orchestrator import bundle as bundles
 from orchestrator import events as ev
 from orchestrator.bundle import Bundle
+from orchestrator.compiler import compile_stages
 from orchestrator.errors import Refused
 from orchestrator.rollout import Rollout
-from orchestrator.stages import Stage, compile_stages
+from orchestrator.stages import Stage
 from plans.errors import PlanError
 from providers.base import Capabilities, Provider
 from providers.errors import Permanent
@@ -27,7 +28,7 @@ async def edits(
     if not path.exists():  # noqa: ASYNC240 - one look at a local file
         return pinned, stages, None
     try:
-        edited = await bundles.pin(bundles.read(path), provider)
+        edited = await bundles.pin(bundles.read(path, pinned.vars), provider, pinned.slots)
     except (PlanError, Permanent) as error:
         raise Refused(
             f"the files of rollout {rollout.id} changed since it began, and are not valid now:\n{error}\n"

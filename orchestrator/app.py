@@ -13,19 +13,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator import adoption, ids, lease, roles
+from orchestrator import adoption, ids, lease
 from orchestrator import bundle as bundles
 from orchestrator import events as ev
 from orchestrator.bundle import Bundle
-from orchestrator.driver import Controls, Driver
+from orchestrator.compiler import compile_stages
+from orchestrator.driver import Driver
 from orchestrator.errors import LeaseLost, Refused, UnknownRollout, UsageError
+from orchestrator.flags import Flags
 from orchestrator.journal import Watcher
 from orchestrator.lifecycle import TERMINAL
+from orchestrator.notify import Notifier
+from orchestrator.ready import capabilities_of, first_version, made_ready, options
 from orchestrator.rollout import Rollout, apply
 from orchestrator.secrets import Resolver
 from orchestrator.settings import Settings, from_environment, utc_now
-from orchestrator.stages import Stage, compile_stages
-from orchestrator.standing import Command, Roles, Snapshot
+from orchestrator.stages import Stage
+from orchestrator.standing import Command, CommandKind, Snapshot
 from orchestrator.store.base import Store, Worker
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
@@ -33,35 +37,12 @@ from orchestrator.tasks.load import LoadProcess, Stream
 from orchestrator.tasks.runner import runner
 from plans.model import Plan
 from providers.actions import Action
-from providers.base import Capabilities, Context, Done, EndpointState, Failed, Fence, Provider
+from providers.base import Context, Done, EndpointState, Failed, Fence, Provider
 from providers.errors import Permanent, ProviderError, Temporary
 from providers.registry import open_provider
 
 COMMAND_TICK = 0.1
 """Seconds between looks at whether a live driver has acted on a command."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """What the caller insists on.
-
-    Attributes:
-        steal: take the endpoint from another store's claim. replace: a deployment of the candidate's name may be
-            replaced.
-        bootstrap: an endpoint that serves nothing is brought into service. adopt: the edited plan takes the pinned
-            one's place.
-        take_back, keep_theirs: what to do about what others changed. exit_on_pause, leave_exposed: whether to stay
-            while paused, and exposed.
-    """
-
-    steal: bool = False
-    replace: bool = False
-    bootstrap: bool = False
-    adopt: bool = False
-    take_back: bool = False
-    keep_theirs: bool = False
-    exit_on_pause: bool = False
-    leave_exposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +107,22 @@ def provider_of(
     return open_provider(name, dict(options or {}), context)
 
 
+async def owner_of(app: App, identity: str) -> Rollout | None:
+    """The rollout that may change the endpoint now; one that only advises owns nothing."""
+    active = await app.store.rollouts(active=True, endpoint=identity, limit=1)
+    return next((rollout for rollout in active if not rollout.advisory), None)
+
+
 async def carry_out(app: App, provider: Provider, action: Action, *, timeout: float = 120.0) -> None:
     """Begin an action outside of any rollout, and see it through.
 
     Raises UsageError when a rollout owns the endpoint, ProviderError, Temporary when it took too long.
     """
     identity = provider.identity(action.endpoint)
-    owners = await app.store.rollouts(active=True, endpoint=identity, limit=1)
-    if owners:
+    owner = await owner_of(app, identity)
+    if owner is not None:
         raise UsageError(
-            f"rollout {owners[0].id} owns endpoint {action.endpoint}: "
-            f"end it first, or say `rollout abort {owners[0].id}`"
+            f"rollout {owner.id} owns endpoint {action.endpoint}: end it first, or say `rollout abort {owner.id}`"
         )
     observed = await provider.observe(action.endpoint)
     claim = observed.claim if observed is not None else None
@@ -167,26 +153,6 @@ async def carry_out(app: App, provider: Provider, action: Action, *, timeout: fl
 
 
 # --- looking --------------------------------------------------------------------------------------
-
-
-async def compiled(
-    app: App, provider: Provider, pinned: Bundle, observed: EndpointState | None, flags: Flags
-) -> tuple[Roles, tuple[Stage, ...]]:
-    """The plan's roles and stages on the endpoint as it stands. Raises Refused."""
-    bootstrap = flags.bootstrap or await _bootstrap_failed(app, provider.identity(pinned.endpoint_name))
-    cast = roles.cast(pinned, observed, bootstrap=bootstrap, replace=flags.replace)
-    return cast, compile_stages(pinned, cast, capabilities_of(provider, pinned, observed))
-
-
-async def _bootstrap_failed(app: App, identity: str) -> bool:
-    """Whether the last rollout there ended before its bootstrap was done: the next one goes on with it."""
-    last = await app.store.rollouts(endpoint=identity, limit=1)
-    return bool(last) and last[0].roles.bootstrap and not last[0].active and last[0].stages[0].state != "passed"
-
-
-def capabilities_of(provider: Provider, bundle: Bundle, observed: EndpointState | None) -> Capabilities:
-    """What the plan's endpoint can do, as far as is known."""
-    return provider.capabilities(observed or bundle.endpoint or EndpointState(bundle.endpoint_name))
 
 
 async def find(app: App, ref: str | None, *, active: bool | None = None) -> Rollout:
@@ -231,20 +197,20 @@ async def run(app: App, path: Path, flags: Flags, *, watcher: Watcher, stop: asy
 
     Raises PlanError, Refused, UsageError before anything was changed; ProviderError, StoreError, LeaseLost.
     """
-    draft = bundles.read(path)
+    draft = bundles.read(path, flags.vars)
     provider = provider_for(app, draft.plan, draft.path.parent)
     try:
-        pinned = await bundles.pin(draft, provider)
-        identity = provider.identity(pinned.endpoint_name)
+        identity = provider.identity(draft.endpoint_name)
         owners = await app.store.rollouts(active=True, endpoint=identity, limit=1)
         if owners:
             raise UsageError(
-                f"rollout {owners[0].id} is {owners[0].phase} on endpoint {pinned.endpoint_name}: "
+                f"rollout {owners[0].id} is {owners[0].phase} on endpoint {draft.endpoint_name}: "
                 "resume it, or abort it, before another begins"
             )
-        observed = await provider.observe(pinned.endpoint_name)
-        _respect_claim(app, observed, flags)
-        cast, stages = await compiled(app, provider, pinned, observed, flags)
+        ready = await made_ready(app.store, provider, draft, flags)
+        pinned, observed, stages = ready.bundle, ready.observed, ready.stages
+        if not flags.advisory:
+            _respect_claim(app, observed, flags)
         now = app.clock()
         rollout_id = ids.rollout_id(pinned.name, now)
         started = ev.Started(
@@ -254,10 +220,11 @@ async def run(app: App, path: Path, flags: Flags, *, watcher: Watcher, stop: asy
             endpoint=identity,
             endpoint_name=pinned.endpoint_name,
             bundle=pinned.sha256,
-            roles=cast,
+            roles=ready.roles,
             stages=tuple(stage.name for stage in stages),
             expected=Snapshot.of(observed),
-            options={"replace": flags.replace},
+            options=options(pinned, flags),
+            notes=first_version(ready),
         )
         event = ev.Event(rollout_id, 1, ids.event_id(), now, app.actor, 0, started)
         worker = lease.this_worker(ids.token)
@@ -280,8 +247,9 @@ async def resume(app: App, ref: str | None, flags: Flags, *, watcher: Watcher, s
     """
     rollout = await find(app, ref, active=True)
     _not_ended(rollout, "resume")
-    if rollout.phase == "paused":
-        args = {"take_back": flags.take_back, "keep_theirs": flags.keep_theirs}
+    if rollout.phase == "paused" or flags.extend:
+        args: dict[str, Any] = {"take_back": flags.take_back, "keep_theirs": flags.keep_theirs}
+        args |= {"extend": flags.extend} if flags.extend else {}
         asked = await _ask(app, "resume", rollout, args, flags, watcher=watcher, stop=stop)
         if not asked.accepted:
             raise UsageError(f"{rollout.id}: {asked.outcome}")
@@ -298,8 +266,10 @@ async def ask(
     flags: Flags,
     watcher: Watcher,
     stop: asyncio.Event,
+    despite: str | None = None,
 ) -> Asked:
-    """Ask something of a rollout: of its driver, when one lives; else by driving it.
+    """Ask something of a rollout: of its driver, when one lives; else by driving it. `despite`: the gate that an
+    approval sets aside.
 
     Raises UnknownRollout, UsageError when it has ended.
     """
@@ -307,7 +277,14 @@ async def ask(
     _not_ended(rollout, kind)
     if kind == "pause":
         flags = replace(flags, exit_on_pause=True)
-    return await _ask(app, kind, rollout, {"reason": reason} if reason else {}, flags, watcher=watcher, stop=stop)
+    args = {"reason": reason} if reason else {}
+    args |= {"despite": despite} if despite else {}
+    return await _ask(app, kind, rollout, args, flags, watcher=watcher, stop=stop)
+
+
+async def post(app: App, kind: CommandKind, rollout: Rollout, args: Mapping[str, Any] | None = None) -> Command:
+    """Record what is asked of a rollout, for whoever drives it."""
+    return await app.store.post(Command(ids.event_id(), rollout.id, kind, app.actor, app.clock(), args or {}))
 
 
 def _not_ended(rollout: Rollout, wanted: str) -> None:
@@ -326,7 +303,7 @@ async def _ask(
     watcher: Watcher,
     stop: asyncio.Event,
 ) -> Asked:
-    command = await app.store.post(Command(ids.event_id(), rollout.id, kind, app.actor, app.clock(), args))
+    command = await post(app, kind, rollout, args)
     me = lease.this_worker(ids.token)
     patience = lease.Patience()
     drove = False
@@ -355,7 +332,8 @@ async def _take_up(
     provider = provider_for(app, pinned.plan, Path(pinned.path).parent)
     try:
         observed = await _glimpse(provider, rollout.endpoint_name)
-        _respect_claim(app, observed, flags)
+        if not rollout.advisory:
+            _respect_claim(app, observed, flags)
         capabilities = capabilities_of(provider, pinned, observed)
         stages = compile_stages(pinned, rollout.roles, capabilities)
         adopted = None
@@ -408,6 +386,7 @@ async def _drive(
     stop: asyncio.Event,
     adopted: ev.Adopted | None = None,
 ) -> Rollout:
+    resolver = Resolver(app.settings.environment, Path(pinned.path).parent)
     async with lease.Heartbeat(app.store, worker) as heartbeat:
         driver = Driver(
             rollout,
@@ -419,18 +398,19 @@ async def _drive(
             worker=worker,
             heartbeat=heartbeat,
             clock=app.clock,
-            run_task=runner(rollout, pinned, provider, Resolver(app.settings.environment, Path(pinned.path).parent)),
-            controls=Controls(flags.steal, flags.exit_on_pause, flags.leave_exposed),
+            run_task=runner(rollout, pinned, provider, resolver),
+            flags=flags,
             watcher=watcher,
             stop=stop,
-            load=_load(app, pinned),
+            load=_load(app, pinned, advisory=rollout.advisory),
+            notifier=Notifier(pinned.plan.notify, resolve=resolver) if pinned.plan.notify else None,
         )
         return await driver.run(adopted=adopted)
 
 
-def _load(app: App, pinned: Bundle) -> LoadProcess | None:
+def _load(app: App, pinned: Bundle, *, advisory: bool) -> LoadProcess | None:
     load = pinned.plan.load
-    if load is None:
+    if load is None or advisory:
         return None
     stream = Stream(
         provider=pinned.plan.provider.name,

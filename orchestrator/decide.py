@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
-from orchestrator import reconcile
+from orchestrator import holding, reconcile
+from orchestrator.advise import advise
 from orchestrator.decisions import (
     Act,
     Advance,
@@ -16,6 +17,7 @@ from orchestrator.decisions import (
     Clear,
     Decision,
     Enter,
+    Extend,
     Finish,
     Leave,
     Measure,
@@ -36,12 +38,10 @@ from orchestrator.reconcile import Unready
 from orchestrator.stages import Stage, Target
 from orchestrator.standing import Command, Waiting
 from orchestrator.undo import undo
-from plans.model import ApproveStep, Consequence, WaitStep
+from plans.steps import ApproveStep, WaitStep
 from plans.units import show_duration, show_split
 from providers.actions import Action, SetTraffic
 
-ERRORS_THAT_ACT = 5
-"""Polls in a row that must fail before ERROR acts."""
 MOST_ATTEMPTS = 20
 """Times that one action is tried before its step fails."""
 
@@ -98,6 +98,8 @@ def _command(s: Situation, command: Command) -> Decision:
             return Refuse(command, "its last step is done")
         case "pause":
             return Pause("asked", f"paused {told}", command)
+        case "approve" if command.args.get("despite"):
+            return _set_aside(s, command, str(command.args["despite"]))
         case "approve":
             return _approve(s, command)
         case "resume":
@@ -120,10 +122,30 @@ def _approve(s: Situation, command: Command) -> Decision:
     return Approve(command)
 
 
+def _set_aside(s: Situation, command: Command, gate: str) -> Decision:
+    stage = s.stage
+    known = [each.name for each in stage.gates] if stage is not None else []
+    if s.rollout.phase not in ("running", "paused") or stage is None:
+        return Refuse(command, f"there is no gate to set aside: it is {s.rollout.phase.replace('_', ' ')}")
+    if gate not in known:
+        has = f"its gates are {', '.join(known)}" if known else "it has none"
+        return Refuse(command, f"{stage.name} has no gate {gate}: {has}")
+    if not str(command.args.get("reason") or "").strip():
+        return Refuse(command, f"to go on despite gate {gate} needs a reason: it is kept in the journal")
+    if gate in s.rollout.progress.despite:
+        return Refuse(command, f"gate {gate} is set aside already in {stage.name}")
+    return Approve(command, gate)
+
+
 def _resume(s: Situation, command: Command) -> Decision:
     r = s.rollout
+    extend = float(command.args.get("extend") or 0)
+    if r.phase == "running" and extend:
+        if r.progress.deadline is None:
+            return Refuse(command, "the current step has no deadline that could be extended")
+        return Extend(command, extend, r.progress.deadline + timedelta(seconds=extend))
     if r.phase != "paused":
-        return Refuse(command, f"it is not paused: it is {r.phase}")
+        return Refuse(command, f"it is not paused: it is {r.phase.replace('_', ' ')}")
     if command.args.get("keep_theirs"):
         left = reconcile.standing(s.observed) if s.seen else "the provider cannot be reached"
         return Finish("failed", f"left as found by {command.actor}: {left}", command)
@@ -133,9 +155,11 @@ def _resume(s: Situation, command: Command) -> Decision:
             command,
             f"{r.reason}: say --take-back to undo that, or --keep-theirs to leave it so and end",
         )
+    if extend and r.progress.deadline_left is None and (s.stage is None or s.stage.deadline is None):
+        return Refuse(command, "the current step has no deadline that could be extended")
     if take_back and not s.seen:
         return Refuse(command, "the provider cannot be reached, so nothing can be taken back now: try again")
-    return Resume(command, restart=r.parked or r.paused == "gate", take_back=take_back)
+    return Resume(command, restart=r.parked or r.paused == "gate", take_back=take_back, extend=extend or None)
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -143,6 +167,8 @@ def _resume(s: Situation, command: Command) -> Decision:
 
 def _running(s: Situation) -> Decision:
     r, stage = s.rollout, s.stage
+    if r.advisory:
+        return advise(s)
     if stage is None:
         return Finish("succeeded", _success(s))
     if s.interrupted and not r.no_return:
@@ -190,7 +216,7 @@ def _towards(s: Situation, stage: Stage, target: Target) -> Decision:
     if action is None:
         if r.progress.leaving:
             return Advance(r.progress.passed or "done")
-        return _unreadable(s, stage) or Reach(stage)
+        return holding.unreadable(s, stage) or holding.settled(s, stage) or Reach(stage)
     if isinstance(action, Unready):
         if action.problem is not None:
             return _fail(s, "step", f"{stage.name}: {action.problem}")
@@ -207,117 +233,26 @@ def _late(s: Situation, stage: Stage, action: Action | Unready | None) -> Decisi
 
 def _hold(s: Situation, stage: Stage) -> Decision:
     """At the target: gates first, then the clocks."""
-    p = s.rollout.progress
-    condemned = _condemned(s, stage)
-    if condemned is not None:
-        return condemned
-    held = p.hold_until is None or s.now >= p.hold_until
-    watched = stage.gates or stage.guards
-    if watched and _due(s, stage, held):
-        return Measure(stage)
-    if not stage.gates:
-        return (
-            _passed(stage, "held" if stage.hold else "done")
-            if held
-            else Wait(Waiting("hold", f"holds for {show_duration(stage.hold)}", p.hold_until))
-        )
-    passed = p.judgement is not None and p.judgement.outcome == "passed"
-    if passed and held and p.errors == 0:
-        return _passed(stage, p.judgement.sentence if p.judgement else "passed")
-    if p.deadline is not None and s.now >= p.deadline:
-        return _undecided(s, stage)
-    if passed:
-        return Wait(Waiting("hold", f"every gate has passed; holds for {show_duration(stage.hold)}", p.hold_until))
-    load = f"; the load was interrupted and is sent again: {s.load_problem}" if s.load_problem else ""
-    return Wait(Waiting("evidence", f"the gates need more evidence{load}", p.deadline))
-
-
-def _passed(stage: Stage, reason: str) -> Decision:
-    return Clear(reason) if stage.after is not None else Advance(reason)
-
-
-def _due(s: Situation, stage: Stage, held: bool) -> bool:
-    p = s.rollout.progress
-    last = p.measured_at or p.reached_at
-    if last is None or s.now >= last + timedelta(seconds=stage.interval):
-        return True
-    # The end of the hold is looked at with the evidence of the whole hold, not with what came an interval before.
-    return held and p.hold_until is not None and last < p.hold_until
-
-
-def _condemned(s: Situation, stage: Stage) -> Decision | None:
-    p = s.rollout.progress
-    judgement = p.judgement
-    if judgement is not None and judgement.outcome == "failed":
-        return _consequence(
-            s,
-            judgement.on_fail or stage.on_fail,
-            "gate",
-            f"{stage.name}: gate {judgement.culprit}: {judgement.sentence}",
-        )
-    return _unreadable(s, stage)
-
-
-def _unreadable(s: Situation, stage: Stage) -> Decision | None:
-    p = s.rollout.progress
-    judgement = p.judgement
-    unread = max((verdict.errors for verdict in judgement.verdicts), default=0) if judgement is not None else 0
-    if max(p.errors, unread) >= ERRORS_THAT_ACT:
-        what = p.last_error if p.errors >= ERRORS_THAT_ACT or judgement is None else judgement.sentence
-        return _consequence(
-            s, _strictest(stage, "on_error"), "error", f"could not be measured {ERRORS_THAT_ACT} times in a row: {what}"
-        )
-    return None
-
-
-def _undecided(s: Situation, stage: Stage) -> Decision:
-    judgement = s.rollout.progress.judgement
-    limit = f"within {show_duration(stage.deadline or 0)}"
-    if judgement is None or judgement.outcome == "no_data":
-        what = judgement.sentence if judgement is not None else "nothing was measured"
-        return _consequence(s, _strictest(stage, "on_no_data"), "no_data", f"{stage.name}: no data {limit}: {what}")
-    return _consequence(
-        s, _strictest(stage, "on_undecided"), "undecided", f"{stage.name}: undecided {limit}: {judgement.sentence}"
-    )
-
-
-def _strictest(stage: Stage, field: Literal["on_error", "on_no_data", "on_undecided"]) -> Consequence:
-    wanted = {getattr(gate, field) for gate in stage.gates} or {getattr(stage, field)}
-    return "rollback" if "rollback" in wanted else "pause"
-
-
-def _consequence(
-    s: Situation,
-    consequence: Consequence,
-    cause: Literal["gate", "no_data", "undecided", "error", "step", "approval"],
-    reason: str,
-) -> Finish | RollBack | Pause:
-    r, stage = s.rollout, s.stage
-    if r.no_return:
-        return Finish(
-            "failed", f"{reason}; stable is gone, so nothing can be restored; {reconcile.standing(s.observed)}"
-        )
-    if stage is not None and stage.kind == "bootstrap":
-        return Finish("failed", f"{reason}; the next run goes on with it; {reconcile.standing(s.observed)}")
-    if consequence == "rollback":
-        return RollBack(cause, reason)
-    return Pause("step" if cause == "approval" else cause, reason)
+    decision = holding.hold(s, stage)
+    if isinstance(decision, Advance) and stage.after is not None:
+        return Clear(decision.reason)
+    return decision
 
 
 def _fail(s: Situation, cause: Literal["step", "invariant"], reason: str) -> Finish | RollBack | Pause:
     if cause == "invariant" and not s.rollout.no_return:
         return Pause("invariant", reason)
     stage = s.stage
-    return _consequence(s, stage.on_fail if stage is not None else "pause", "step", reason)
+    return holding.consequence(s, stage.on_fail if stage is not None else "pause", "step", reason)
 
 
 def _task(s: Situation, stage: Stage) -> Decision:
     p = s.rollout.progress
-    if stage.guards:
-        condemned = _condemned(s, stage)
+    if stage.watched:
+        condemned = holding.condemned(s, stage)
         if condemned is not None:
             return condemned
-        if _due(s, stage, held=False):
+        if holding.due(s, stage, held=False):
             return Measure(stage)
     if isinstance(stage.work, WaitStep):
         over = p.hold_until is None or s.now >= p.hold_until
@@ -342,7 +277,7 @@ def _awaiting(s: Situation, step: ApproveStep) -> Decision:
     if p.approved_by:
         return Advance(f"approved by {p.approved_by}")
     if p.deadline is not None and s.now >= p.deadline:
-        return _consequence(
+        return holding.consequence(
             s, step.on_timeout, "approval", f"nobody approved within {show_duration(step.timeout)}: {step.approve}"
         )
     waiting = Waiting("approval", f"waits for approval: {step.approve}", p.deadline)
@@ -367,12 +302,14 @@ def _paused(s: Situation) -> Decision:
         return RollBack("pause_limit", f"nobody resumed it in time; it was paused because {r.reason}")
     if s.interrupted or s.exit_on_pause:
         return _depart(s, r.reason or "paused")
-    watched = stage is not None and (stage.gates or stage.guards) and r.progress.reached_at is not None and not r.parked
+    if stage is not None and holding.covered(s):
+        return Resume(None, restart=r.parked, take_back=False)
+    watched = stage is not None and stage.watched and r.progress.reached_at is not None and not r.parked
     if stage is not None and watched and not r.progress.leaving:
-        judgement = r.progress.judgement
-        if judgement is not None and judgement.outcome == "failed" and judgement.on_fail != "pause":
-            return RollBack("gate", f"{stage.name}, while paused: gate {judgement.culprit}: {judgement.sentence}")
-        if _due(s, stage, held=False):
+        harm = holding.condemned(s, stage)
+        if isinstance(harm, RollBack):
+            return replace(harm, reason=f"while paused: {harm.reason}") if harm.cause in ("gate", "budget") else harm
+        if holding.due(s, stage, held=False):
             return Measure(stage)
     return Wait(Waiting("human", f"paused: {r.reason}", r.paused_until))
 
@@ -384,6 +321,8 @@ def _depart(s: Situation, reason: str) -> Decision:
     r = s.rollout
     baseline = r.roles.baseline
     observed = s.observed
+    if r.advisory:
+        return Leave(reason)
     moving = next((intent for intent in r.intents.values() if isinstance(intent.action, SetTraffic)), None)
     if moving is not None:
         # What the stage was about to do is not begun for a rollout that nobody will guard.

@@ -117,6 +117,7 @@ class Advance:
     """The stage is over; go on with the next."""
 
     reason: str
+    outcome: Literal["passed", "skipped"] = "passed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +146,29 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on after a pause. `take_back`: what others changed will be undone."""
+    """Go on after a pause. `take_back`: what others changed will be undone. `extend`: seconds more for the deadline."""
 
-    command: Command
+    command: Command | None
     restart: bool
     take_back: bool
+    extend: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Give the current stage more time, until `deadline`."""
+
+    command: Command
+    seconds: float
+    deadline: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """A human agreed."""
+    """A human agreed. `despite`: to go on although this gate has not passed."""
 
     command: Command
+    despite: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +227,7 @@ Decision = (
     | Pause
     | Park
     | Resume
+    | Extend
     | Approve
     | Refuse
     | RollBack

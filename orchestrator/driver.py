@@ -8,7 +8,6 @@ call is never cancelled. Whatever is found out is committed before it is acted o
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator import decisions as policy
@@ -18,16 +17,19 @@ from orchestrator.bundle import Bundle
 from orchestrator.clocks import resumed_clocks, stage_clocks
 from orchestrator.decide import MOST_ATTEMPTS, decide
 from orchestrator.errors import LeaseLost, StoreError
+from orchestrator.flags import Flags
 from orchestrator.journal import Journal, Watcher
+from orchestrator.keepsakes import saved_logs, with_last_words
 from orchestrator.lease import Heartbeat
+from orchestrator.notify import Notifier
 from orchestrator.rollout import Rollout
 from orchestrator.stages import Stage
-from orchestrator.standing import Command, Intent, Snapshot
+from orchestrator.standing import Command, Intent, Snapshot, Waiting
 from orchestrator.store.base import Evidence, Store, Worker
 from orchestrator.tasks.load import LoadProcess
 from orchestrator.tasks.result import TaskResult
 from providers.actions import Action
-from providers.base import Capabilities, Done, EndpointState, Failed, Fence, HasLogs, Operation, Provider
+from providers.base import Capabilities, Done, EndpointState, Failed, Fence, Operation, Provider
 from providers.errors import Fenced, ProviderError, Temporary
 
 TaskRunner = Callable[[Stage], Awaitable[TaskResult]]
@@ -38,17 +40,8 @@ QUICK = 0.05
 OBSERVE_EVERY = 1.0
 """Seconds for which an observation is good enough to wait on; before an effect it is always made anew."""
 ROLLBACK_ATTEMPTS = 5
-LAST_WORDS = 10
-"""Lines of a deployment's log in the reason why it could not start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """How this driver behaves: flags of its process."""
-
-    steal: bool = False
-    exit_on_pause: bool = False
-    leave_exposed: bool = False
+TO_BE_HEARD = 10.0
+"""Seconds that a driver which is done stays for webhooks that have not heard of it yet."""
 
 
 class Driver:
@@ -67,16 +60,18 @@ class Driver:
         heartbeat: Heartbeat,
         clock: Callable[[], datetime],
         run_task: TaskRunner,
-        controls: Controls,
+        flags: Flags,
         watcher: Watcher,
         stop: asyncio.Event,
         load: LoadProcess | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
-        self._journal = Journal(rollout, store, clock, watcher)
+        self._journal = Journal(rollout, store, clock, self._committed)
+        self._watcher, self._notifier = watcher, notifier
         self.bundle, self.stages = bundle, stages
         self._store, self._provider, self._capabilities = store, provider, capabilities
         self._worker, self._heartbeat, self._clock, self._run_task = worker, heartbeat, clock, run_task
-        self._controls, self._stop, self._load = controls, stop, load
+        self._flags, self._stop, self._load = flags, stop, load
         self._evidence: Evidence | None = None
         self._observed: EndpointState | None = None
         self._seen = False
@@ -100,10 +95,12 @@ class Driver:
         """
         self._evidence = await self._store.evidence(self.rollout.id)
         worker = self._worker
-        await self._journal.write(ev.Driven(worker.id, worker.host, worker.pid, self.rollout.epoch))
-        if adopted is not None:
-            await self._journal.write(adopted)
         try:
+            await self._journal.write(ev.Driven(worker.id, worker.host, worker.pid, self.rollout.epoch))
+            if adopted is not None:
+                await self._journal.write(adopted)
+            if self._notifier is not None:
+                self._notifier.catch_up(await self._store.events(self.rollout.id))
             while True:
                 self._heartbeat.check()
                 decision = await self._next()
@@ -114,12 +111,20 @@ class Driver:
             await self._end_task()
             if self._load is not None:
                 await self._load.stop()
+            if self._notifier is not None:
+                await self._notifier.aclose()
+
+    def _committed(self, rollout: Rollout, events: Sequence[ev.Event]) -> None:
+        self._watcher(rollout, events)
+        if self._notifier is not None:
+            self._notifier.tell(rollout, events)
 
     # --- one turn ---------------------------------------------------------------------------------
 
     async def _next(self) -> policy.Decision:
         await self._poll_operations()
         await self._reap_task()
+        await self._heard(self._notifier.take_results() if self._notifier is not None else ())
         commands = await self._store.commands(self.rollout.id)
         await self._observe(OBSERVE_EVERY)
         decision = self._decide(commands)
@@ -145,8 +150,8 @@ class Driver:
                 commands=commands,
                 task_running=self._task is not None,
                 interrupted=self._stop.is_set(),
-                exit_on_pause=self._controls.exit_on_pause,
-                leave_exposed=self._controls.leave_exposed,
+                exit_on_pause=self._flags.exit_on_pause,
+                leave_exposed=self._flags.leave_exposed,
                 trouble=self._trouble,
                 load_problem=self._load.problem if self._load is not None else None,
             )
@@ -183,7 +188,7 @@ class Driver:
                 counted = frozenset({*self.rollout.counted, *self.rollout.intents[key].after.counts})
                 await self._journal.write(ev.Ended(key, "superseded", reason, Snapshot.of(self._observed, counted)))
             case policy.Enter(stage=stage, deadline=deadline):
-                await self._journal.write(ev.StageEntered(stage.index, stage.name, deadline))
+                await self._enter(stage, deadline)
             case policy.Reach(stage=stage):
                 await self._reach(stage)
             case policy.Measure(stage=stage):
@@ -193,44 +198,46 @@ class Driver:
                 self._task = asyncio.ensure_future(self._run_task(stage))
             case policy.Clear(reason=reason):
                 await self._journal.write(ev.Leaving(reason))
-            case policy.Advance(reason=reason):
-                await self._journal.write(ev.StageEnded(self.rollout.stage, "passed", reason))
+            case policy.Advance(reason=reason, outcome=outcome):
+                await self._journal.write(ev.StageEnded(self.rollout.stage, outcome, reason))
             case policy.Wait(waiting=waiting):
                 await self._wait(waiting)
             case policy.Pause(cause=cause, command=command):
-                reason = await self._with_last_words(decision)
+                reason = await self._told(decision)
                 until = self._clock() + timedelta(seconds=self.bundle.plan.pause_limit)
                 await self._journal.write(ev.Paused(cause, reason, until), command=command)
                 await self._end_task()
             case policy.Park(reason=reason):
                 await self._journal.write(ev.Parked(reason))
-            case policy.Resume(command=command, restart=restart, take_back=take_back):
-                await self._resume(command, restart=restart, take_back=take_back)
-            case policy.Approve(command=command):
-                await self._journal.write(ev.Approved(command.actor, command.args.get("reason")), command=command)
+            case policy.Resume():
+                await self._resume(decision)
+            case policy.Extend(command=command, seconds=seconds, deadline=deadline):
+                await self._journal.write(ev.Extended(seconds, deadline), command=command)
+            case policy.Approve(command=command, despite=despite):
+                approved = ev.Approved(command.actor, command.args.get("reason"), despite)
+                await self._journal.write(approved, command=command)
             case policy.Refuse(command=command, reason=reason):
                 await self._journal.write(ev.Commanded(command.kind, accepted=False, reason=reason), command=command)
             case policy.RollBack(cause=cause, command=command):
-                reason = await self._with_last_words(decision)
+                reason = await self._told(decision)
                 await self._journal.write(ev.RollbackBegan(cause, reason), command=command)
                 await self._end_task()
             case policy.SaveLogs(deployment=deployment):
-                await self._save_logs(deployment)
+                r = self.rollout
+                await self._journal.write(await saved_logs(self._provider, r.endpoint_name, deployment, rollout=r.id))
             case policy.Finish(phase=phase, command=command):
-                await self._finish(phase, await self._with_last_words(decision), command)
+                await self._finish(phase, await self._told(decision), command)
 
-    async def _wait(self, waiting: object) -> None:
-        waiting_changed = self.rollout.waiting != waiting
-        if waiting_changed:
-            await self._journal.write(ev.Waited(waiting))  # type: ignore[arg-type]
-        until = getattr(waiting, "until", None)
+    async def _wait(self, waiting: Waiting) -> None:
+        if self.rollout.waiting != waiting:
+            await self._journal.write(ev.Waited(waiting))
         seconds = TICK
         if any(intent.state == "begun" for intent in self.rollout.intents.values()):
             due = min(self._poll_at.values(), default=0.0) - self._loop_time()
             seconds = min(TICK, max(QUICK, due))
-        if until is not None:
-            seconds = min(seconds, max(0.0, (until - self._clock()).total_seconds()))
-        if getattr(waiting, "kind", "") == "operation":
+        if waiting.until is not None:
+            seconds = min(seconds, max(0.0, (waiting.until - self._clock()).total_seconds()))
+        if waiting.kind == "operation":
             self._observed_at = min(self._observed_at, self._loop_time() - OBSERVE_EVERY)
             seconds = min(seconds, QUICK)
         await self._sleep(max(seconds, 0.001))
@@ -262,7 +269,7 @@ class Driver:
     async def _begin(self, intent: Intent) -> None:
         self._heartbeat.check()
         r = self.rollout
-        fence = Fence(self._store.id, r.id, r.epoch, steal=self._controls.steal)
+        fence = Fence(self._store.id, r.id, r.epoch, steal=self._flags.steal)
         try:
             operation = await self._provider.begin(intent.action, key=intent.key, fence=fence)
         except Fenced as fenced:
@@ -323,42 +330,38 @@ class Driver:
         left = Snapshot.of(self._observed, counted) if self._seen else None
         await self._journal.write(ev.Ended(intent.key, "failed", reason, left))
 
-    async def _with_last_words(self, decision: policy.Pause | policy.RollBack | policy.Finish) -> str:
-        """The reason, with what the deployment printed last, where it is about one that could not start."""
-        if decision.about is None or not isinstance(self._provider, HasLogs):
-            return decision.reason
-        try:
-            said = await self._provider.logs(self.rollout.endpoint_name, decision.about, instance=None, tail=LAST_WORDS)
-        except ProviderError:
-            return decision.reason
-        said = said.strip()
-        return f"{decision.reason}; its log ends with:\n{said}" if said else f"{decision.reason}; its log is empty"
-
-    async def _save_logs(self, deployment: str) -> None:
-        where, reason = None, None
-        if isinstance(self._provider, HasLogs):
-            try:
-                where = await self._provider.save_logs(self.rollout.endpoint_name, deployment, rollout=self.rollout.id)
-            except ProviderError as error:
-                reason = str(error)
-        await self._journal.write(ev.LogsSaved(deployment, where, reason))
+    async def _told(self, decision: policy.Pause | policy.RollBack | policy.Finish) -> str:
+        return await with_last_words(self._provider, self.rollout.endpoint_name, decision.reason, decision.about)
 
     # --- evidence ---------------------------------------------------------------------------------
 
+    async def _enter(self, stage: Stage, deadline: datetime | None) -> None:
+        evidence = None
+        if stage.budget is not None and self._evidence is None:
+            try:
+                evidence = await measuring.before_exposure(self._provider, self.rollout, self.stages)
+            except ProviderError as error:
+                await self._cannot_measure(str(error))
+                return
+        await self._journal.write(ev.StageEntered(stage.index, stage.name, deadline), evidence=evidence)
+        self._evidence = evidence or self._evidence
+
     async def _reach(self, stage: Stage) -> None:
-        hold_until, deadline = stage_clocks(stage, self._clock())
-        evidence = self._evidence
+        evidence, bad = None, 0
         if stage.gates:
             try:
-                evidence = await measuring.open_stage(
-                    self._provider, self.rollout, self.stages, stage, evidence, anew=self._anew
+                evidence, bad = await measuring.open_stage(
+                    self._provider, self.rollout, self.stages, stage, self._evidence, anew=self._anew
                 )
             except ProviderError as error:
                 await self._cannot_measure(str(error))
                 return
             self._anew = False
-        await self._journal.write(ev.Reached(hold_until, deadline), evidence=evidence if stage.gates else None)
-        self._evidence = evidence
+        hold_until, deadline = stage_clocks(stage, self._clock(), self.rollout.progress.extended)
+        # In an advisory rollout the split is somebody else's: remembered as it was found.
+        found = Snapshot.of(self._observed) if self.rollout.advisory else None
+        await self._journal.write(ev.Reached(hold_until, deadline, bad, found), evidence=evidence)
+        self._evidence = evidence or self._evidence
 
     async def _measure(self, stage: Stage) -> None:
         if self._evidence is None:
@@ -369,7 +372,7 @@ class Driver:
             await self._cannot_measure(str(error))
             return
         measured = ev.Measured(
-            fed.number, fed.judgement, fed.measurement.start, fed.measurement.end, fed.measurement.lost
+            fed.number, fed.judgement, fed.measurement.start, fed.measurement.end, fed.measurement.lost, fed.bad
         )
         await self._journal.write(
             measured, measurement=(fed.number, stage.index, fed.measurement), evidence=fed.evidence
@@ -409,26 +412,35 @@ class Driver:
 
     # --- endings ----------------------------------------------------------------------------------
 
-    async def _resume(self, command: Command, *, restart: bool, take_back: bool) -> None:
-        r = self.rollout
-        self._anew = r.paused == "gate"
-        hold_until, deadline = resumed_clocks(r, self.stages, self._clock(), restart=restart or take_back)
-        expected = Snapshot.of(self._observed, r.counted) if take_back else None
-        await self._journal.write(
-            ev.Resumed(restart or take_back, expected, hold_until=hold_until, deadline=deadline), command=command
+    async def _resume(self, decision: policy.Resume) -> None:
+        r, restart = self.rollout, decision.restart or decision.take_back
+        # A failed gate that was set aside is not looked at anew: its evidence stands beside the human's word.
+        self._anew = r.paused == "gate" and decision.command is not None
+        hold_until, deadline = resumed_clocks(
+            r, self.stages, self._clock(), restart=restart, extend=decision.extend or 0.0
         )
+        expected = Snapshot.of(self._observed, r.counted) if decision.take_back else None
+        resumed = ev.Resumed(restart, expected, hold_until=hold_until, deadline=deadline, extended=decision.extend)
+        await self._journal.write(resumed, command=decision.command)
 
     async def _finish(self, phase: str, reason: str, command: Command | None) -> None:
         await self._journal.write(ev.Finished(phase, reason), command=command)  # type: ignore[arg-type]
-        await self._let_go()
-
-    async def _let_go(self) -> None:
         fence = Fence(self._store.id, self.rollout.id, self.rollout.epoch)
         with contextlib.suppress(ProviderError):
             await self._provider.release(self.rollout.endpoint_name, fence)
+        if self._notifier is not None:
+            # The rollout has ended well or not: what becomes of its last notifications cannot change that.
+            with contextlib.suppress(LeaseLost, StoreError):
+                await self._heard(await self._notifier.drain(TO_BE_HEARD))
+
+    async def _heard(self, deliveries: Sequence[ev.Notified]) -> None:
+        for delivery in deliveries:
+            await self._journal.write(delivery)
 
     async def _leave(self, reason: str) -> Rollout:
         if self.rollout.active:
+            if self._notifier is not None:
+                await self._heard(await self._notifier.drain(TO_BE_HEARD, give_up=False))
             await self._journal.write(ev.Released(reason))
             await self._store.release(self.rollout)
         return self.rollout

@@ -21,13 +21,13 @@ VERSION = 1
 PauseCause = Literal[
     "asked", "interrupted", "drift", "gate", "no_data", "undecided", "error", "step", "invariant", "unknown"
 ]
-RollbackCause = Literal["gate", "abort", "step", "no_data", "undecided", "error", "approval", "pause_limit"]
+RollbackCause = Literal["gate", "abort", "step", "no_data", "undecided", "error", "approval", "pause_limit", "budget"]
 StageOutcome = Literal["passed", "failed", "skipped", "undone"]
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The rollout began: its bundle, roles, stages and the world before it are pinned."""
+    """The rollout began: its bundle, roles, stages and the world before it are pinned. `notes`: what to know of it."""
 
     name: str
     plan_path: str
@@ -39,6 +39,7 @@ class Started:
     stages: tuple[str, ...]
     expected: Snapshot
     options: Mapping[str, bool] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     kind: Literal["started"] = "started"
 
 
@@ -115,22 +116,33 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The stage's target was verified: its clocks run from now."""
+    """The stage's target was verified: its clocks run from now.
+
+    Attributes:
+        hold_until, deadline: its clocks.
+        bad: live responses by the candidate that were bad since the last measurement, for the budget.
+        found: how the endpoint stands, where somebody else brings it there (an advisory rollout).
+    """
 
     hold_until: datetime | None = None
     deadline: datetime | None = None
+    bad: int = 0
+    found: Snapshot | None = None
     kind: Literal["reached"] = "reached"
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Evidence was fed. `measurement` is its number; `lost`: the data plane had restarted, what it counted is gone."""
+    """Evidence was fed. `measurement` is its number; `lost`: the data plane had restarted, what it counted is gone;
+    `bad`: live responses by the candidate that were bad, for the budget.
+    """
 
     measurement: int
     judgement: Judgement
     start: datetime
     end: datetime
     lost: bool = False
+    bad: int = 0
     kind: Literal["measured"] = "measured"
 
 
@@ -166,10 +178,11 @@ class TaskEnded:
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """A human agreed."""
+    """A human agreed. `despite`: to go on although this gate has not passed."""
 
     by: str
     reason: str | None = None
+    despite: str | None = None
     kind: Literal["approved"] = "approved"
 
 
@@ -219,15 +232,25 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A human let it go on. `restart`: the stage begins anew, with its hold and its proof. `expected`: what others
-    changed is taken back.
+    """It goes on. `restart`: the stage begins anew, with its hold and its proof. `expected`: what others changed is
+    taken back. `extended`: seconds that were added to its deadline.
     """
 
     restart: bool
     expected: Snapshot | None = None
     hold_until: datetime | None = None
     deadline: datetime | None = None
+    extended: float | None = None
     kind: Literal["resumed"] = "resumed"
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """A human gave the current stage more time: its deadline is another one now."""
+
+    seconds: float
+    deadline: datetime
+    kind: Literal["extended"] = "extended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +293,19 @@ class LogsSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class Notified:
+    """A webhook was told of event `seq`, or was given up: `target` is its place in the plan's list."""
+
+    seq: int
+    target: int
+    host: str
+    ok: bool
+    detail: str
+    attempts: int
+    kind: Literal["notified"] = "notified"
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The rollout ended; `reason` says why and what stands where."""
 
@@ -299,10 +335,12 @@ Body = Annotated[
     | Paused
     | Parked
     | Resumed
+    | Extended
     | Commanded
     | Adopted
     | RollbackBegan
     | LogsSaved
+    | Notified
     | Finished,
     Discriminator("kind"),
 ]

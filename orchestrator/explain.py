@@ -50,6 +50,7 @@ def commands(view: RolloutView) -> list[tuple[str, str]]:
         anew = " from the beginning of the step" if view.parked else ""
         return [
             (f"rollout resume {ref}", f"go on{anew}"),
+            *_past_a_gate(view),
             (f"rollout abort {ref}", "roll back"),
             (f"rollout history {ref}", "read how it came to this"),
         ]
@@ -68,6 +69,20 @@ def serving(traffic: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {percent:g}%" for name, percent in traffic.items()) or "nothing"
 
 
+def _past_a_gate(view: RolloutView) -> list[tuple[str, str]]:
+    """What gets a rollout on whose gates stopped it."""
+    if view.paused not in ("gate", "undecided", "no_data"):
+        return []
+    found = []
+    if view.paused != "gate":
+        found.append((f"rollout resume {view.id} --extend 1h", "give the step an hour more"))
+    for gate in view.gates:
+        if gate.verdict != "PASS" and gate.name not in view.set_aside:
+            aside = f'rollout approve {view.id} --despite-gate {gate.name} --reason "..."'
+            found.append((aside, f"go on although {gate.name} has not passed"))
+    return found
+
+
 def _what(view: RolloutView) -> str:
     place = f" at step {view.step.index} of {len(view.steps)}, {view.step.name}"
     began = f"It began {_ago(view.started_at, view.at)}"
@@ -79,7 +94,8 @@ def _what(view: RolloutView) -> str:
         who = f"{view.driver.worker} drives it"
     else:
         who = f"process {view.driver.pid} on {view.driver.host} drives it"
-    return f"{view.id} {RESULT[view.phase]}{place}. {began}; {who}."
+    advisory = " It is advisory: it judges what another tool does, and changes nothing." if view.advisory else ""
+    return f"{view.id} {RESULT[view.phase]}{place}. {began}; {who}.{advisory}"
 
 
 def _why(view: RolloutView, events: Sequence[Event]) -> str:

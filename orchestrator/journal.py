@@ -81,5 +81,12 @@ def _legible(body: ev.Body) -> ev.Body:
     for name in ("reason", "detail"):
         said = getattr(body, name, None)
         if isinstance(said, str):
-            changes[name] = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in said[:LONGEST])
+            changes[name] = _shown(said)
+    waiting = getattr(body, "waiting", None)
+    if isinstance(body, ev.Waited) and waiting is not None:
+        return ev.Waited(replace(waiting, reason=_shown(waiting.reason)))
     return replace(body, **changes) if changes else body  # type: ignore[arg-type]
+
+
+def _shown(said: str) -> str:
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in said[:LONGEST])

@@ -2,15 +2,45 @@
 changed.
 
 Pure. Everything that would make the roles ambiguous is refused here, with what to do, so that later no step has to
-guess.
+guess. A plan that speaks of roles is first given names: the candidate takes a slot that is free, so that the same plan
+can be run for every new version.
 """
+
+from collections.abc import Mapping
 
 from orchestrator.bundle import Bundle
 from orchestrator.errors import Refused
 from orchestrator.standing import Roles, Split
-from plans.model import DeployStep
+from plans.model import Plan
+from plans.steps import DeployStep
 from plans.units import show_share, show_split
 from providers.base import EndpointState
+
+
+def assign(plan: Plan, endpoint: str, observed: EndpointState | None) -> dict[str, str]:
+    """The names that candidate and stable have on this endpoint: a slot for each; nothing for a plan that says names.
+
+    `stable` is in it only where the plan brings it into service. Raises Refused when no slot is free.
+    """
+    if plan.slots is None:
+        return {}
+    traffic = {name: share for name, share in observed.traffic.items() if share} if observed is not None else {}
+    there = observed.deployments if observed is not None else {}
+    if not traffic and plan.stable is not None and not isinstance(plan.stable, str):
+        return {"candidate": plan.slots[1], "stable": plan.slots[0]}
+    free = [slot for slot in plan.slots if slot not in traffic and slot != plan.stable]
+    if not free:
+        raise Refused(
+            f"endpoint {endpoint}: every slot serves ({show_split(traffic)}), so the candidate has no place; "
+            "take one out of traffic, or add a name to `slots`"
+        )
+    return {"candidate": next((slot for slot in free if slot not in there), free[0])}
+
+
+def candidate_of(bundle: Bundle) -> str | None:
+    """The deployment that the plan brings, or None when it deploys nothing."""
+    deployed = next((step.deploy for step in bundle.plan.steps if isinstance(step, DeployStep)), None)
+    return bundle.slots.get(deployed, deployed) if deployed is not None else None
 
 
 def cast(bundle: Bundle, observed: EndpointState | None, *, bootstrap: bool, replace: bool) -> Roles:
@@ -26,7 +56,7 @@ def cast(bundle: Bundle, observed: EndpointState | None, *, bootstrap: bool, rep
         Refused: the plan cannot be carried out here as it stands.
     """
     plan = bundle.plan
-    candidate = next((step.deploy for step in plan.steps if isinstance(step, DeployStep)), None)
+    candidate = candidate_of(bundle)
     where = f"endpoint {bundle.endpoint_name}"
     if observed is None or not observed.deployments:
         if observed is None and bundle.endpoint is None:
@@ -47,7 +77,7 @@ def cast(bundle: Bundle, observed: EndpointState | None, *, bootstrap: bool, rep
     if observed.mirror and plan.steps:
         mirrored = ", ".join(sorted(observed.mirror))
         raise Refused(f"{where} mirrors traffic to {mirrored} already: clear the mirror first, then run again")
-    stable = plan.stable or _only(traffic, where)
+    stable = plan.stable if isinstance(plan.stable, str) else _only(traffic, where)
     if stable not in traffic:
         raise Refused(f"{where}: the plan says `stable: {stable}`, but {stable} has no traffic; {show_split(traffic)}")
     if candidate is not None and candidate == stable:
@@ -67,8 +97,16 @@ def cast(bundle: Bundle, observed: EndpointState | None, *, bootstrap: bool, rep
 
 
 def _bootstrapped(bundle: Bundle, observed: EndpointState | None, candidate: str | None, *, replace: bool) -> Roles:
-    stable = bundle.plan.stable
-    if stable is None:
+    plan = bundle.plan
+    stable = bundle.slots.get("stable") if plan.by_roles else plan.stable
+    if plan.by_roles and isinstance(plan.stable, str):
+        raise Refused(
+            f"endpoint {bundle.endpoint_name} serves nothing yet, and the plan says `stable: {plan.stable}`: give "
+            "`stable: {file: ...}` to bring one into service first, or remove it to begin with the candidate"
+        )
+    if stable is None and plan.by_roles:
+        return _first(bundle, observed, candidate, replace=replace)
+    if not isinstance(stable, str):
         others = [name for name in bundle.deployments if name != candidate]
         if len(others) != 1:
             found = ", ".join(others) or "none"
@@ -87,7 +125,31 @@ def _bootstrapped(bundle: Bundle, observed: EndpointState | None, candidate: str
     return Roles(candidate, stable, Split({stable: 1000}, {}), counts, existed=existed, bootstrap=True)
 
 
-def _only(traffic: dict[str, int], where: str) -> str:
+def _first(bundle: Bundle, observed: EndpointState | None, candidate: str | None, *, replace: bool) -> Roles:
+    _adoptable(bundle, observed, candidate, replace=replace)
+    counts = {name: state.desired for name, state in observed.deployments.items()} if observed else {}
+    existed = observed is not None and candidate in observed.deployments
+    return Roles(candidate, None, Split(), counts, existed=existed, bootstrap=True, first=True)
+
+
+def watched(bundle: Bundle, observed: EndpointState | None) -> Roles:
+    """The roles for a rollout that another tool drives, at whatever point it is. Raises Refused."""
+    where = f"endpoint {bundle.endpoint_name}"
+    candidate = candidate_of(bundle)
+    if observed is None:
+        raise Refused(f"{where} does not exist, so there is nothing to watch")
+    traffic = {name: share for name, share in observed.traffic.items() if share}
+    others = {name: share for name, share in traffic.items() if name != candidate}
+    stable = bundle.plan.stable if isinstance(bundle.plan.stable, str) else _only(others, where) if others else None
+    if stable is None:
+        raise Refused(
+            f"{where}: nothing but the candidate serves ({show_split(traffic)}), so there is nothing to judge"
+        )
+    counts = {name: state.desired for name, state in observed.deployments.items()}
+    return Roles(candidate, stable, Split(others, {}), counts, existed=True)
+
+
+def _only(traffic: Mapping[str, int], where: str) -> str:
     if len(traffic) > 1:
         raise Refused(f"{where}: several deployments serve ({show_split(traffic)}); say in the plan which is `stable:`")
     return next(iter(traffic))

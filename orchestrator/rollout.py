@@ -18,12 +18,14 @@ from orchestrator.events import (
     Driven,
     Ended,
     Event,
+    Extended,
     Finished,
     Intended,
     Leaving,
     LogsSaved,
     Measured,
     MeasureFailed,
+    Notified,
     Parked,
     PauseCause,
     Paused,
@@ -75,6 +77,8 @@ class Progress:
         errors: measurements that failed in a row.
         task_attempt, task_not_before, task_ok, task_detail: of a one-shot step.
         approved_by: who agreed.
+        despite: gates that a human set aside for this stage.
+        extended: seconds that humans have added to its deadline.
     """
 
     entered_at: datetime | None = None
@@ -95,6 +99,8 @@ class Progress:
     task_ok: bool | None = None
     task_detail: str | None = None
     approved_by: str | None = None
+    despite: tuple[str, ...] = ()
+    extended: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,7 @@ class Rollout:
         reason: why it paused, rolls back or ended.
         logs: where the candidate's logs were kept, "" when there were none.
         measurements: how many were fed.
+        spent: bad live responses by the candidate so far, where there is a budget.
         options: flags it was started with.
     """
 
@@ -152,6 +159,7 @@ class Rollout:
     waiting: Waiting | None = None
     logs: str | None = None
     measurements: int = 0
+    spent: int = 0
     options: Mapping[str, bool] = field(default_factory=dict)
     last_seq: int = 0
 
@@ -159,6 +167,11 @@ class Rollout:
     def active(self) -> bool:
         """Whether it owns its endpoint."""
         return self.phase not in ("succeeded", "rolled_back", "failed")
+
+    @property
+    def advisory(self) -> bool:
+        """Whether it only measures and judges, and changes nothing."""
+        return bool(self.options.get("advisory"))
 
     @property
     def counted(self) -> frozenset[str]:
@@ -180,6 +193,8 @@ def apply(rollout: Rollout | None, event: Event) -> Rollout:
         return _start(event)
     if event.seq != rollout.last_seq + 1:
         raise ValueError(f"journal of {rollout.id}: event {event.seq} after {rollout.last_seq}")
+    if not rollout.active and isinstance(event.body, Notified):
+        return replace(rollout, last_seq=event.seq)  # somebody heard of its end; the end itself stays as it was
     if not rollout.active:
         raise IllegalTransition(f"journal of {rollout.id}: {event.body.kind} after its end ({rollout.phase})")
     changed = _fold(rollout, event)
@@ -240,13 +255,12 @@ def _fold(rollout: Rollout, event: Event) -> Rollout:  # noqa: C901 - one case f
             return _intent(rollout, intent)
         case Ended() as ended:
             return _end(rollout, ended)
-        case Reached(hold_until=hold_until, deadline=deadline):
-            return replace(
-                rollout, progress=replace(progress, reached_at=event.at, hold_until=hold_until, deadline=deadline)
-            )
-        case Measured(measurement=number, judgement=judgement, end=end):
+        case Reached(hold_until=hold_until, deadline=deadline, bad=bad, found=found):
+            reached = replace(progress, reached_at=event.at, hold_until=hold_until, deadline=deadline)
+            return replace(rollout, progress=reached, spent=rollout.spent + bad, expected=found or rollout.expected)
+        case Measured(measurement=number, judgement=judgement, end=end, bad=bad):
             fed = replace(progress, judgement=judgement, measured_at=end, errors=0, last_error=None)
-            return replace(rollout, progress=fed, measurements=number)
+            return replace(rollout, progress=fed, measurements=number, spent=rollout.spent + bad)
         case MeasureFailed(reason=reason, count=count):
             return replace(rollout, progress=replace(progress, errors=count, last_error=reason, measured_at=event.at))
         case TaskTried(attempt=attempt, reason=reason, not_before=not_before):
@@ -254,6 +268,9 @@ def _fold(rollout: Rollout, event: Event) -> Rollout:  # noqa: C901 - one case f
             return replace(rollout, progress=tried)
         case TaskEnded(ok=ok, detail=detail):
             return replace(rollout, progress=replace(progress, task_ok=ok, task_detail=detail, task_not_before=None))
+        case Approved(despite=str(gate)):
+            aside = (*progress.despite, *([gate] if gate not in progress.despite else []))
+            return replace(rollout, progress=replace(progress, despite=aside))
         case Approved(by=by):
             return replace(rollout, progress=replace(progress, approved_by=by))
         case Leaving(reason=reason):
@@ -279,6 +296,9 @@ def _fold(rollout: Rollout, event: Event) -> Rollout:  # noqa: C901 - one case f
             return replace(rollout, parked=True, progress=replace(progress, failure=None))
         case Resumed() as resumed:
             return _resume(_move(rollout, "resume"), resumed)
+        case Extended(seconds=seconds, deadline=deadline):
+            longer = replace(progress, deadline=deadline, extended=progress.extended + seconds)
+            return replace(rollout, progress=longer)
         case Adopted(new=new, stages=stages):
             kept = rollout.stages[: rollout.stage]
             anew = (*kept, *(StageRecord(name) for name in stages[len(kept) :]))
@@ -317,7 +337,7 @@ def _fold(rollout: Rollout, event: Event) -> Rollout:  # noqa: C901 - one case f
                 paused=None,
                 paused_until=None,
             )
-        case Commanded():
+        case Commanded() | Notified():
             return rollout
     raise ValueError(f"journal of {rollout.id}: unknown event {event.body!r}")
 
@@ -369,6 +389,8 @@ def _resume(rollout: Rollout, resumed: Resumed) -> Rollout:
             leaving=progress.leaving,
             passed=progress.passed,
             approved_by=progress.approved_by,
+            despite=progress.despite,
+            extended=progress.extended,
         )
     progress = replace(
         progress,
@@ -376,6 +398,7 @@ def _resume(rollout: Rollout, resumed: Resumed) -> Rollout:
         deadline=resumed.deadline,
         hold_left=None,
         deadline_left=None,
+        extended=progress.extended + (resumed.extended or 0.0),
         failure=None,
         errors=0,
         task_attempt=0,

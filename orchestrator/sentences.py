@@ -13,12 +13,14 @@ from orchestrator.events import (
     Driven,
     Ended,
     Event,
+    Extended,
     Finished,
     Intended,
     Leaving,
     LogsSaved,
     Measured,
     MeasureFailed,
+    Notified,
     Parked,
     Paused,
     Reached,
@@ -85,6 +87,8 @@ def sentence(event: Event) -> str:  # noqa: C901 - one case for each kind of eve
             return f"attempt {attempt} did not succeed ({strip(reason or '')}){again}"
         case TaskEnded(ok=ok, detail=detail):
             return detail if ok else f"did not succeed: {detail}"
+        case Approved(by=by, reason=reason, despite=str(gate)):
+            return f"gate {gate} set aside by {by}" + (f": {reason}" if reason else "")
         case Approved(by=by, reason=reason):
             return f"approved by {by}" + (f": {reason}" if reason else "")
         case Leaving(reason=reason):
@@ -101,10 +105,13 @@ def sentence(event: Event) -> str:  # noqa: C901 - one case for each kind of eve
             return f"paused: {reason}{limit}"
         case Parked(reason=reason):
             return f"candidate taken out of traffic meanwhile: {reason}"
-        case Resumed(restart=restart, expected=expected):
+        case Resumed(restart=restart, expected=expected, extended=extended):
             begins = ", the step begins anew" if restart else ""
             taken = ", what others changed is taken back" if expected is not None else ""
-            return f"resumed by {event.actor}{begins}{taken}"
+            more = f", with {show_duration(extended)} more" if extended else ""
+            return f"resumed by {event.actor}{begins}{taken}{more}"
+        case Extended(seconds=seconds, deadline=deadline):
+            return f"{event.actor} gave the step {show_duration(seconds)} more, {_until(event, deadline)} from now"
         case Commanded(command=command, accepted=accepted, reason=reason):
             said = "" if accepted else ", refused"
             return f"{event.actor} asked for {ASKED[command]}{said}" + (f": {reason}" if reason else "")
@@ -116,6 +123,8 @@ def sentence(event: Event) -> str:  # noqa: C901 - one case for each kind of eve
             return f"no logs of {deployment} to keep" + (f": {reason}" if reason else "")
         case LogsSaved(deployment=deployment, where=where):
             return f"logs of {deployment} kept in {where}"
+        case Notified(host=host, ok=ok, detail=detail):
+            return f"{host} was told" if ok else f"{host} could not be told: {detail}"
         case Finished(phase=phase, reason=reason):
             return f"{FINISHED[phase]}: {reason}"
     raise TypeError(f"not an event: {event.body!r}")
@@ -123,6 +132,7 @@ def sentence(event: Event) -> str:  # noqa: C901 - one case for each kind of eve
 
 WAITS = {
     "operation": "the provider",
+    "settle": "the figures to settle",
     "evidence": "evidence",
     "hold": "the hold",
     "time": "its time",
@@ -131,6 +141,7 @@ WAITS = {
     "provider": "the provider to answer",
     "human": "a human",
     "task": "its task",
+    "others": "whoever drives it",
 }
 
 
@@ -164,7 +175,7 @@ def _started(rollout: str, body: Started) -> str:
     steps = _count(len(body.stages), "step")
     first = ", which is created first" if roles.bootstrap and not body.expected.exists else ""
     to = f"{roles.candidate} takes over from {roles.stable}, " if roles.candidate and roles.stable else ""
-    return f"rollout {rollout} on endpoint {body.endpoint_name}{first}: {to}{steps}"
+    return "\n".join([f"rollout {rollout} on endpoint {body.endpoint_name}{first}: {to}{steps}", *body.notes])
 
 
 def _until(event: Event, then: datetime | None) -> str:

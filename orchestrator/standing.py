@@ -63,6 +63,7 @@ class Roles:
         counts: instances of each deployment before, for what a rollback must scale back.
         existed: the candidate was there before: a rollback does not delete it.
         bootstrap: the endpoint serves nothing yet; the rollout first makes stable serve.
+        first: the candidate is the first version of all: there is no stable to compare it with or to go back to.
     """
 
     candidate: str | None
@@ -71,9 +72,12 @@ class Roles:
     counts: Mapping[str, int] = field(default_factory=dict)
     existed: bool = False
     bootstrap: bool = False
+    first: bool = False
 
 
-WaitKind = Literal["operation", "evidence", "hold", "time", "approval", "retry", "provider", "human", "task"]
+WaitKind = Literal[
+    "operation", "settle", "evidence", "hold", "time", "approval", "retry", "provider", "human", "task", "others"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ GRACE = timedelta(seconds=15)
 def undo(s: Situation) -> Decision:
     """Traffic first, in one call; then verify, scale back, save logs, clean up."""
     r, roles, observed = s.rollout, s.rollout.roles, s.observed
+    if r.advisory:
+        return Finish("rolled_back", f"advisory: {r.reason}; nothing was changed")
     if observed is None:
         return _nothing_there(s)
     unbegun = roles.bootstrap and r.stages[0].state != "passed"
@@ -101,7 +103,7 @@ def _without_stable(s: Situation, observed: EndpointState) -> Decision:
 
 def _clean_up(s: Situation, observed: EndpointState, *, unbegun: bool) -> Decision | None:
     r, candidate = s.rollout, s.rollout.roles.candidate
-    ours = candidate is not None and not r.roles.existed
+    ours = candidate is not None and not r.roles.existed and not r.options.get("keep_candidate")
     intent = first_intent(r)
     if intent is not None:
         # A candidate that is being made is deleted as it is; but first it must be there to be deleted.

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from orchestrator.events import Driven, Event, Measured, Released, StageEntered
 from orchestrator.gates.histogram import quantile_bound
 from orchestrator.gates.judge import Judgement, Verdict, VerdictName
-from orchestrator.gates.spec import Gate
+from orchestrator.gates.spec import is_error
 from orchestrator.lifecycle import Phase
 from orchestrator.rollout import Rollout, StageState
 from orchestrator.standing import Waiting
@@ -22,9 +22,6 @@ from providers.measurement import Leg, Measurement
 
 POINTS = 120
 """Polls that a view keeps for its curves."""
-
-# What counts as an error in the curves; a gate's own `codes` decide its verdict.
-_ERRORS = Gate(name="errors", metric="error_rate", max=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +131,9 @@ class RolloutView:
         rollback: cause of a rollback. parked: the candidate is out of traffic while it is paused.
         no_return: stable is being, or was, deleted. logs: where the candidate's logs were kept.
         approval: the current step waits for a human's word.
+        set_aside: gates of the current step that a human set aside.
+        bad_responses: live ones by the candidate so far, counted where the plan has a budget.
+        advisory: it only measures and judges what another tool does.
         at: when this picture was taken. points: the last polls, for curves; not part of the JSON.
     """
 
@@ -163,6 +163,9 @@ class RolloutView:
     no_return: bool
     logs: str | None
     approval: bool
+    set_aside: tuple[str, ...]
+    bad_responses: int
+    advisory: bool
     at: datetime
     points: tuple[Point, ...] = ()
 
@@ -250,6 +253,9 @@ def view(
         no_return=rollout.no_return,
         logs=rollout.logs or None,
         approval=waiting is not None and waiting.kind == "approval",
+        set_aside=progress.despite,
+        bad_responses=rollout.spent,
+        advisory=rollout.advisory,
         at=now,
         points=_points(rollout, measurements),
     )
@@ -342,6 +348,7 @@ def _points(rollout: Rollout, measurements: Sequence[tuple[int, int, Measurement
 
 
 def _point(measurement: Measurement, stage: int, side: Literal["candidate", "stable"], leg: Leg) -> Point:
-    bad = sum(count for status, count in leg.classes.items() if _ERRORS.is_error(status))
+    # A gate's own `codes` decide its verdict; a curve shows what is an error unless told otherwise.
+    bad = sum(count for status, count in leg.classes.items() if is_error(status))
     p95 = quantile_bound(leg.latency, 0.95) if leg.latency is not None else None
     return Point(measurement.end, stage + 1, side, leg.requests, bad, p95)

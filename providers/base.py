@@ -37,6 +37,8 @@ class Capabilities:
         direct: a deployment without traffic can be addressed by name.
         weight_step: smallest difference of weights, tenths of a percent.
         interval, settle: default seconds between measurements, and seconds until late metrics are in.
+        bucket_digits: significant decimal digits of its latency histogram's bounds; None where latencies are exact, or
+            nothing is known of them.
     """
 
     mirror_limit: int = 500
@@ -50,6 +52,7 @@ class Capabilities:
     weight_step: int = 1
     interval: float = 10.0
     settle: float = 0.0
+    bucket_digits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,17 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """What clients send instead of a key, and until when it is good; `expires` is None where nobody says.
+
+    The value never shows in a repr.
+    """
+
+    value: str = field(repr=False)
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a provider is given when it is opened, because it may not fetch it itself.
 
@@ -285,6 +299,15 @@ class HasKeys(Protocol):
 
     async def regenerate(self, endpoint: str, which: Literal["primary", "secondary"], *, key: str) -> Keys:
         """Replace one key; the other goes on working. The same `key` twice renews once."""
+        ...
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """Has endpoints whose clients are let in with a token (auth_mode: aml_token)."""
+
+    async def token(self, endpoint: str) -> Token:
+        """One that is good now. Raises NotFound, and Unsupported for an endpoint that has none."""
         ...
 
 

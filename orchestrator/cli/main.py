@@ -14,6 +14,7 @@ import click
 SUCCEEDED, ROLLED_BACK, USAGE, TRY_AGAIN, PAUSED, FAILED, READER_LEFT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 141, 130
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("orchestrator.cli.init", "Write a commented plan to begin with."),
     "run": ("orchestrator.cli.run", "Carry out a plan, live."),
     "resume": ("orchestrator.cli.run", "Go on with a rollout that was paused, stopped or killed."),
     "pause": ("orchestrator.cli.ask", "Stop making progress; the gates go on guarding."),
@@ -24,9 +25,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("orchestrator.cli.look", "Why it waits, what was measured, what you can do."),
     "list": ("orchestrator.cli.look", "All rollouts, the newest first."),
     "history": ("orchestrator.cli.look", "Everything that happened to a rollout."),
+    "report": ("orchestrator.cli.report", "One file that tells a rollout's story, with charts."),
     "validate": ("orchestrator.cli.plan", "Check a plan and all files that it names, offline."),
     "plan": ("orchestrator.cli.plan", "Show what a plan would do to the endpoint as it stands."),
-    "endpoint": ("orchestrator.cli.endpoint", "Show, call, start or delete an endpoint."),
+    "graph": ("orchestrator.cli.graph", "Draw a plan, or a rollout, as a diagram."),
+    "endpoint": ("orchestrator.cli.endpoint", "Make, show, call, change or delete an endpoint."),
+    "load": ("orchestrator.cli.load", "Send synthetic traffic to an endpoint."),
+    "completion": ("orchestrator.cli.completion", "Print the completion script of a shell."),
     "doctor": ("orchestrator.cli.doctor", "Check this machine and installation."),
 }
 """Name -> the module that defines it, as an attribute `<name>_command`, and its line in `--help`."""
@@ -145,7 +150,14 @@ def _ended_by(error: Exception, state: State) -> int:
     known = [(code, each) for each in _leaves(error) if (code := code_of(each)) is not None]
     if known:
         code, cause = known[0]
-        _say(str(cause) or type(cause).__name__)
+        problems = getattr(cause, "problems", ())
+        if problems:
+            # Each line begins with its place, as editors and other tools expect it.
+            _print(str(cause))
+            count = f"{len(problems)} mistakes" if len(problems) > 1 else "1 mistake"
+            _say(f"{count} in the plan or its files; nothing was changed")
+        else:
+            _say(str(cause) or type(cause).__name__)
         return code
     _say(
         f"this is a fault of rollout itself ({type(error).__name__}: {error}); what was done is in the journal, and "
@@ -170,8 +182,12 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _say(message: str) -> None:
+    _print(f"rollout: {message}")
+
+
+def _print(message: str) -> None:
     try:
-        click.echo(f"rollout: {message}", err=True)
+        click.echo(message, err=True)
     except OSError:
         pass  # nobody listens; the exit code still says it
 

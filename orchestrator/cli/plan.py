@@ -1,5 +1,6 @@
 """`rollout validate` and `rollout plan`: what a plan says, and what it would do; both change nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,149 +9,163 @@ import click
 from orchestrator.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from orchestrator.app import App
-    from orchestrator.stages import Stage
+    from orchestrator.preview import Preview
+
+TRAFFIC = click.option(
+    "--traffic",
+    metavar="RATE",
+    help="The endpoint's requests, such as 20/s or 600/m: tells how long gates need. Without it the plan's `load` "
+    "counts; `rollout plan` else looks for two seconds.",
+)
 
 
 @click.command(
-    "validate", epilog=options.example("rollout validate plan.yml", "rollout validate plan.yml --output json")
+    "validate",
+    epilog=options.example(
+        "rollout validate plan.yml",
+        "rollout validate plan.yml --traffic 20/s --var VERSION=7",
+        "rollout validate plan.yml --output json",
+        "rollout validate --schema > rollout-plan.schema.json",
+    ),
 )
-@options.plan_file
+@click.argument("plan", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of plan files, for editors, instead.")
+@options.VARS
+@TRAFFIC
 @options.output()
-def validate_command(plan: Path, output: str) -> int:
+def validate_command(
+    plan: Path | None, schema: bool, variables: dict[str, str], traffic: str | None, output: str
+) -> int:
     """Check PLAN and every file that it names, without looking at any endpoint.
 
-    All that is wrong is told at once, with file, line and column (exit code 2).
+    All that is wrong is told at once, with file, line and column (exit code 2); of a plan that is right, every stage
+    that it compiles to, and what its gates can prove.
     """
     import asyncio
 
     from orchestrator import preview as previews
     from orchestrator.app import offline
     from orchestrator.cli.main import SUCCEEDED
+    from orchestrator.cli.previewed import show, shown_json
     from orchestrator.cli.session import show_json
+    from orchestrator.flags import Flags
 
-    checked = asyncio.run(previews.check(offline(), plan))
-    draft = checked.draft
-    if output == "json":
-        show_json(
-            {
-                "valid": True,
-                "plan": str(draft.path),
-                "name": draft.name,
-                "endpoint": draft.endpoint_name,
-                "provider": draft.plan.provider.name,
-                "stages": [_as_json(stage) for stage in checked.stages],
-                "notes": checked.notes,
-            }
-        )
+    if schema:
+        from plans.schema import schema as made
+
+        show_json(made())
         return SUCCEEDED
-    click.echo(f"{plan} is valid: {draft.name}, endpoint {draft.endpoint_name} ({draft.plan.provider.name})\n")
-    _show(checked.stages, checked.notes)
+    if plan is None:
+        raise click.UsageError("give a PLAN, or --schema", click.get_current_context())
+    rate = _rate(traffic)
+
+    def work() -> int:
+        found = asyncio.run(previews.check(offline(), plan, Flags(vars=variables), rate=rate))
+        if output == "json":
+            show_json({"valid": True, "problems": [], **shown_json(found)})
+            return SUCCEEDED
+        draft = found.draft
+        click.echo(f"{plan} is valid: {draft.name}, endpoint {draft.endpoint_name} ({draft.plan.provider.name})\n")
+        show(found)
+        return SUCCEEDED
+
+    return _told(work, output, name=str(plan))
+
+
+@click.command(
+    "plan",
+    epilog=options.example(
+        "rollout plan plan.yml", "rollout plan plan.yml --traffic 20/s", "rollout plan plan.yml --expand > long.yml"
+    ),
+)
+@options.plan_file
+@click.option("--expand", is_flag=True, help="Print the plan in its long form, with every default, instead.")
+@click.option("--replace", is_flag=True, help="As in run: replace a deployment of the candidate's name.")
+@click.option("--bootstrap", is_flag=True, help="As in run: bring an endpoint into service that gets no traffic.")
+@options.VARS
+@TRAFFIC
+@options.output()
+def plan_command(
+    plan: Path,
+    expand: bool,
+    replace: bool,
+    bootstrap: bool,
+    variables: dict[str, str],
+    traffic: str | None,
+    output: str,
+) -> int:
+    """Show what PLAN would do to its endpoint as it stands now: who is who, every step, and what goes where.
+
+    Exit code 2 says that `rollout run` would refuse it, and why. With --expand nothing is looked at.
+    """
+    from orchestrator import preview as previews
+    from orchestrator.cli.main import SUCCEEDED
+    from orchestrator.cli.previewed import heading, show, shown_json
+    from orchestrator.cli.session import show_json, within
+    from orchestrator.flags import Flags
+
+    rate = _rate(traffic)
+    flags = Flags(replace=replace, bootstrap=bootstrap, vars=variables)
+    if expand:
+        return _told(lambda: _expand(plan, flags, output), output, name=str(plan))
+
+    async def work(app: "App") -> int:
+        found = await previews.preview(app, plan, flags, rate=rate)
+        if output == "json":
+            show_json({"valid": True, "problems": [], **shown_json(found)})
+            return SUCCEEDED
+        click.echo(heading(found))
+        show(found)
+        given = "".join(f" --var {name}={value}" for name, value in variables.items())
+        click.echo(f"\nrollout run {plan}{given}")
+        return SUCCEEDED
+
+    return _told(lambda: within(work), output, name=str(plan))
+
+
+def _expand(plan: Path, flags: Any, output: str) -> int:
+    import asyncio
+
+    from orchestrator import preview as previews
+    from orchestrator.app import offline
+    from orchestrator.cli.main import SUCCEEDED
+    from orchestrator.cli.session import show_json
+    from plans.write import written
+
+    found: Preview = asyncio.run(previews.check(offline(), plan, flags))
+    text = written(found.draft.plan, interval=found.capabilities.interval, settle=found.capabilities.settle)
+    if output == "json":
+        show_json({"plan": text})
+    else:
+        click.echo(text, nl=False)
     return SUCCEEDED
 
 
-@click.command("plan", epilog=options.example("rollout plan plan.yml", "rollout plan plan.yml --bootstrap"))
-@options.plan_file
-@click.option("--replace", is_flag=True, help="As in run: replace a deployment of the candidate's name.")
-@click.option("--bootstrap", is_flag=True, help="As in run: bring an endpoint into service that gets no traffic.")
-@options.output()
-def plan_command(plan: Path, replace: bool, bootstrap: bool, output: str) -> int:
-    """Show what PLAN would do to its endpoint as it stands now: who is who, every step, and what goes where.
+def _rate(traffic: str | None) -> float | None:
+    """Requests a second. Raises UsageError."""
+    from plans.units import parse_frequency
 
-    Exit code 2 says that `rollout run` would refuse it, and why.
-    """
-    from orchestrator import preview as previews
-    from orchestrator.app import Flags
-    from orchestrator.cli.session import show_json, within
-    from orchestrator.views import percents
-    from plans.units import show_split
-
-    async def work(app: "App") -> None:
-        found = await previews.preview(app, plan, Flags(replace=replace, bootstrap=bootstrap))
-        bundle, roles, observed = found.bundle, found.roles, found.observed
-        if output == "json":
-            show_json(
-                {
-                    "plan": bundle.path,
-                    "name": bundle.name,
-                    "bundle_sha256": bundle.sha256,
-                    "provider": bundle.plan.provider.name,
-                    "endpoint": bundle.endpoint_name,
-                    "exists": observed is not None,
-                    "traffic": percents(observed.traffic) if observed is not None else {},
-                    "candidate": roles.candidate,
-                    "stable": roles.stable,
-                    "bootstrap": roles.bootstrap,
-                    "stages": [_as_json(stage) for stage in found.stages],
-                    "notes": found.notes,
-                }
-            )
-            return
-        stands = "does not exist yet" if observed is None else f"traffic {show_split(observed.traffic)}"
-        click.echo(f"{bundle.name} on endpoint {bundle.endpoint_name} ({bundle.plan.provider.name})")
-        click.echo(f"  now        {stands}")
-        click.echo(f"  candidate  {roles.candidate or 'none'}{' (is there already)' if roles.existed else ''}")
-        click.echo(f"  stable     {roles.stable or 'none'}{' (is created first)' if roles.bootstrap else ''}")
-        click.echo(f"  bundle     {bundle.sha256[:12]}\n")
-        _show(found.stages, found.notes)
-        click.echo(f"\nrollout run {plan}")
-
-    return within(work)
+    if traffic is None:
+        return None
+    try:
+        return float(parse_frequency(traffic))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise click.UsageError(f"--traffic: {error}", click.get_current_context()) from None
 
 
-def _show(stages: "Sequence[Stage]", notes: "Sequence[str]") -> None:
-    rows = [("", "STEP", "TRAFFIC", "MIRROR", "GATES", "HOLD", "DEADLINE"), *(_row(stage) for stage in stages)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    shown = [column for column in range(len(rows[0])) if column < 2 or any(row[column] for row in rows[1:])]
-    for row in rows:
-        click.echo("  " + "  ".join(f"{row[column]:<{widths[column]}}" for column in shown).rstrip())
-    for stage in stages:
-        if stage.irreversible:
-            click.echo(f"\nFrom step {stage.index + 1}, {stage.name}, there is no way back.")
-            break
-    for note in notes:
-        click.echo(f"note: {note}")
+def _told(work: Callable[[], int], output: str, *, name: str) -> int:
+    """Do the work; for programs, what is wrong with the plan is the answer, not an error."""
+    from orchestrator.cli.main import USAGE
+    from orchestrator.cli.session import show_json
+    from orchestrator.errors import Unfit
+    from plans.errors import PlanError
 
-
-def _row(stage: "Stage") -> tuple[str, ...]:
-    from orchestrator.stages import Target
-    from plans.units import show_duration, show_split
-
-    target = stage.work if isinstance(stage.work, Target) else None
-    gates = ", ".join(gate.name for gate in stage.gates)
-    guards = f"guarded by {', '.join(gate.name for gate in stage.guards)}" if stage.guards else ""
-    return (
-        str(stage.index + 1),
-        stage.name,
-        show_split(target.traffic) if target is not None and stage.kind in ("bootstrap", "canary", "promote") else "",
-        show_split(target.mirror) if target is not None and target.mirror else "",
-        gates or guards,
-        show_duration(stage.hold) if stage.hold else "",
-        show_duration(stage.deadline) if stage.deadline else "",
-    )
-
-
-def _as_json(stage: "Stage") -> dict[str, Any]:
-    from orchestrator.stages import Target
-    from orchestrator.views import percents
-
-    target = stage.work if isinstance(stage.work, Target) else None
-    return {
-        "index": stage.index + 1,
-        "name": stage.name,
-        "kind": stage.kind,
-        "traffic": percents(target.traffic) if target is not None else None,
-        "mirror": percents(target.mirror) if target is not None else None,
-        "gates": [gate.name for gate in stage.gates],
-        "guards": [gate.name for gate in stage.guards],
-        "hold": stage.hold,
-        "deadline": stage.deadline,
-        "interval": stage.interval,
-        "on_fail": stage.on_fail,
-        "on_no_data": stage.on_no_data,
-        "on_undecided": stage.on_undecided,
-        "on_error": stage.on_error,
-        "irreversible": stage.irreversible,
-    }
+    try:
+        return work()
+    except (PlanError, Unfit) as error:
+        if output != "json":
+            raise
+        alternative = error.alternative if isinstance(error, Unfit) else None
+        show_json({"valid": False, "plan": name, "problems": error.problems, "alternative": alternative})
+        return USAGE

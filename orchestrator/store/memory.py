@@ -119,6 +119,11 @@ class MemoryStore:
             if self._known(commit.events):
                 return
             current = self._rollout(rollout.id)
+            if rules.postscript(commit, current):
+                self._check(commit, current)
+                data.rollouts[rollout.id] = rollout
+                self._append(commit.events)
+                return
             if endpoint is None or not current.active:
                 raise rules.over(current)
             raise rules.lease_lost(rollout.id, data.workers.get(current.worker or ""), endpoint.epoch)

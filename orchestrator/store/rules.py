@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.errors import LeaseLost, StoreError, UnknownRollout, UsageError
-from orchestrator.events import Driven, Event
+from orchestrator.events import Driven, Event, Notified
 from orchestrator.rollout import Rollout
 from orchestrator.store.base import Commit, Worker
 
@@ -42,6 +42,14 @@ def check_writer(commit: Commit) -> None:
                 f"event {event.seq} of rollout {rollout.id} has epoch {event.epoch}, its writer has {rollout.epoch}: "
                 "nothing was written; please report this"
             )
+
+
+def postscript(commit: Commit, current: Rollout) -> bool:
+    """Whether it only adds to the journal of a rollout that has ended, by the one who drove it last, who was told of
+    its end. The endpoint is not its any more, and is not touched.
+    """
+    told = bool(commit.events) and all(isinstance(event.body, Notified) for event in commit.events)
+    return told and not current.active and not commit.rollout.active and current.epoch == commit.rollout.epoch
 
 
 def process(worker: Worker) -> str:

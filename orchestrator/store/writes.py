@@ -147,13 +147,17 @@ def commit(connection: Connection, commit: Commit) -> None:
     fence = {"key": rollout.id, "endpoint": rollout.endpoint, "epoch": rollout.epoch}
     last_seq = connection.execute(_OURS, fence).scalar_one_or_none()
     # Being fenced, or behind, may only mean that this is the repetition of a commit that was in doubt.
-    if last_seq is None or (commit.events and commit.events[0].seq <= last_seq):
-        if commit.events and reads.known(connection, commit.events):
-            return
-        if last_seq is None:
+    behind = last_seq is None or (commit.events and commit.events[0].seq <= last_seq)
+    if behind and commit.events and reads.known(connection, commit.events):
+        return
+    late = last_seq is None
+    if last_seq is None:
+        current = reads.rollout(connection, rollout.id)
+        if not rules.postscript(commit, current):
             raise _not_ours(connection, rollout)
+        last_seq = current.last_seq
     rules.check_sequence(rollout, commit.events, last_seq)
-    if not rollout.active:
+    if not rollout.active and not late:
         connection.execute(_SET_ENDPOINT, {"key": rollout.endpoint, "active_rollout": None})
     connection.execute(_SET_ROLLOUT, {"key": rollout.id, **rows.rollout_values(rollout)})
     if commit.events:

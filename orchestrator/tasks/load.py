@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.tasks.result import TaskResult
-from plans.model import LoadStep
+from plans.steps import LoadStep
 from providers.base import Invokes, Provider, Request
 from providers.errors import ProviderError
 

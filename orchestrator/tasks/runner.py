@@ -9,7 +9,7 @@ from orchestrator.tasks.load import run_load
 from orchestrator.tasks.result import TaskResult
 from orchestrator.tasks.test import run_test
 from orchestrator.tasks.webhook import run_webhook
-from plans.model import LoadStep, TestStep, WebhookStep
+from plans.steps import LoadStep, TestStep, WebhookStep
 from providers.base import Provider
 
 

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from orchestrator.tasks.result import TaskResult
-from plans.model import Expect, TestStep
+from plans.steps import Expect, TestStep
 from plans.units import show_latency
 from providers.base import Invokes, Provider, Request, Response
 from providers.errors import ProviderError

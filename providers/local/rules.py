@@ -14,6 +14,7 @@ from providers.specs import EndpointSpec, ResolvedDeployment
 
 CAPABILITIES = Capabilities(
     mirror_limit=1000,
+    bucket_digits=2,
     mirror_targets=1,
     live_xor_mirror=True,  # not a limit of Envoy's: it keeps plans portable
     atomic_shift=True,

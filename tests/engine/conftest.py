@@ -62,6 +62,7 @@ class Lab:
     steps: str = STEPS
     rate: float = 200.0
     head: str = ""
+    text: str = ""
     seen: list[Event] = field(default_factory=list)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     on_event: list = field(default_factory=list)
@@ -87,7 +88,8 @@ class Lab:
         (self.folder / "blue.yml").write_text("name: blue\nmodel: azureml:m:1\ninstance_count: 2\n")
         (self.folder / "green.yml").write_text("name: green\nmodel: azureml:m:2\ninstance_count: 2\n")
         plan = self.folder / "plan.yml"
-        plan.write_text(self.head + PLAN.format(world=self.world, rate=self.rate) + self.steps)
+        written = self.text.replace("WORLD", f"{{name: memory, world: {self.world}, rate: {self.rate}}}")
+        plan.write_text(written or self.head + PLAN.format(world=self.world, rate=self.rate) + self.steps)
         return plan
 
     def watch(self, rollout: Rollout, events: Sequence[Event]) -> None:
@@ -107,9 +109,19 @@ class Lab:
         await self.check()
         return rollout
 
-    async def ask(self, kind: str, reason: str | None = None, **flags: bool) -> Asked:
+    async def ask(
+        self, kind: str, reason: str | None = None, *, actor: str = "", despite: str | None = None, **flags: bool
+    ) -> Asked:
+        app = replace(self.app, settings=replace(self.app.settings, actor=actor)) if actor else self.app
         return await use_cases.ask(
-            self.app, kind, None, reason=reason, flags=Flags(**flags), watcher=self.watch, stop=asyncio.Event()
+            app,
+            kind,
+            None,
+            reason=reason,
+            flags=Flags(**flags),
+            watcher=self.watch,
+            stop=asyncio.Event(),
+            despite=despite,
         )
 
     async def check(self) -> None:

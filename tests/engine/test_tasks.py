@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,71 +18,22 @@ import pytest
 from orchestrator.secrets import Resolver
 from orchestrator.tasks.load import LoadProcess, Stream, run_load, send
 from orchestrator.tasks.test import run_test
-from orchestrator.tasks.webhook import run_webhook
-from plans.model import Expect, LoadStep, TestStep, WebhookStep
+from orchestrator.tasks.webhook import Message, run_webhook
+from orchestrator.tasks.webhook import send as send_message
+from plans.steps import Expect, LoadStep, TestStep, WebhookStep
 from providers.base import Request, Response
 from providers.errors import Permanent, Temporary
+from providers.http import Answer
 from providers.memory.provider import MemoryProvider
+from tests.engine.hook import Hook, listening
 
 FACTS = {"rollout": "shop-1", "name": "shop"}
 
 
-# --- a server ---
-
-
-@dataclass
-class Heard:
-    """One request, as it arrived."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-@dataclass
-class Hook:
-    """A server that answers as it is told, and remembers."""
-
-    port: int = 0
-    status: int = 200
-    headers: str = ""
-    delay: float = 0.0
-    first: list[int] = field(default_factory=list)
-    heard: list[Heard] = field(default_factory=list)
-    serving: set[asyncio.Task[None]] = field(default_factory=set)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.serving.add(task)
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            first, *lines = head.strip().split("\r\n")
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-            body = await reader.readexactly(int(headers.get("content-length", 0)))
-            method, path, _ = first.split(" ")
-            self.heard.append(Heard(method, path, headers, body))
-            await asyncio.sleep(self.delay)
-            status = self.first.pop(0) if self.first else self.status
-            writer.write(f"HTTP/1.1 {status} X\r\n{self.headers}content-length: 2\r\n\r\nok".encode())
-            await writer.drain()
-
-
 @pytest.fixture
 async def hook() -> AsyncIterator[Hook]:
-    made = Hook()
-    server = await asyncio.start_server(made.answer, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
-    yield made
-    server.close()
-    for task in made.serving:
-        task.cancel()
-    await asyncio.gather(*made.serving, return_exceptions=True)
+    async with listening() as made:
+        yield made
 
 
 def told(tmp_path: Path, **environment: str) -> Callable[[str], str]:
@@ -132,8 +83,12 @@ async def test_secrets_reach_the_other_side_and_no_message(hook, tmp_path):
     [
         (200, True, False),
         (204, True, False),
+        (300, False, False),
+        (303, False, False),
         (400, False, False),
         (404, False, False),
+        (408, False, True),
+        (425, False, True),
         (429, False, True),
         (500, False, True),
         (503, False, True),
@@ -146,11 +101,104 @@ async def test_which_answers_are_worth_another_try(hook, tmp_path, status, ok, r
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_no_redirect_is_followed(hook, tmp_path, status):
-    hook.status, hook.headers = status, f"location: http://127.0.0.1:{hook.port}/elsewhere\r\n"
+@pytest.mark.parametrize("location", ["/hook/v2?a=b", "v2?a=b", "{host}/hook/v2?a=b", "//{address}/hook/v2?a=b#x"])
+async def test_a_redirect_to_the_own_host_is_followed_as_it_was_sent(hook, tmp_path, status, location):
+    address = f"127.0.0.1:{hook.port}"
+    there = location.format(host=f"http://{address}", address=address)
+    hook.moved = {"/hook/v1": (status, there)}
+    step = WebhookStep(webhook=f"{hook.url}/v1", method="PUT", secret="${env:KEY}", headers={"X-Team": "ml"})
+    result = await run_webhook(step, key="k", resolve=told(tmp_path, KEY="s3cret"), facts=FACTS)
+    assert (result.ok, result.detail) == (True, "127.0.0.1 answered 200")
+    first, second = hook.heard
+    assert (first.path, second.path) == ("/hook/v1", "/hook/v2?a=b")
+    assert (second.method, second.body, second.headers) == ("PUT", first.body, first.headers)
+
+
+NOT_OURS = "127.0.0.1 answered 307: a redirect is followed to the same host and port only, or to its https"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://localhost:{other}/hidden",
+        "//localhost:{other}/hidden",
+        "http://127.0.0.1:{other}/hidden",
+        "http://127.0.0.1:{own}@localhost:{other}/hidden",
+        "http://localhost:{other}\\@127.0.0.1:{own}/hidden",
+        "http://127.0.0.2:{other}/hidden",
+        "http://127.0.0.1.:{own}/hidden",
+        "ftp://127.0.0.1:{own}/hidden",
+        "file:///hidden",
+        "http://[hidden",
+        "http://127.0.0.1:99999/hidden",
+        "/hid den",
+        "/hidden-\u00e9",
+        "",
+    ],
+)
+async def test_a_redirect_elsewhere_is_refused(hook, tmp_path, location):
+    async with listening() as other:
+        hook.moved = {"/hook": (307, location.format(own=hook.port, other=other.port))}
+        result = await run_webhook(WebhookStep(webhook=hook.url), key="k", resolve=told(tmp_path), facts=FACTS)
+        assert (result.ok, result.retry, result.detail) == (False, False, NOT_OURS)
+        assert ([heard.path for heard in hook.heard], other.heard) == (["/hook"], [])
+
+
+class Moving:
+    """HTTP as far as redirects go, for hosts that a test cannot have."""
+
+    def __init__(self, *locations: str) -> None:
+        self.locations = list(locations)
+        self.asked: list[str] = []
+
+    async def send(self, method: str, url: str, **_: object) -> Answer:
+        self.asked.append(url)
+        return Answer(308, b"", 0.0, {"location": self.locations.pop(0)}) if self.locations else Answer(200, b"", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "goes_to"),
+    [
+        ("http://h/a", "https://h/a", "https://h/a"),
+        ("http://h:8080/a", "https://H:8443/b", "https://H:8443/b"),
+        ("http://h/a", "http://h:80/b", "http://h:80/b"),
+        ("https://h:443/a", "https://h/b", "https://h/b"),
+        ("https://me:pass@h/a", "https://h/b", "https://me:pass@h/b"),
+        ("https://me:pass@h/a", "/b", "https://me:pass@h/b"),
+        ("https://me:pass@h/a", "https://you:word@h/b", "https://me:pass@h/b"),
+        ("https://h/a", "http://h/a", None),
+        ("https://h/a", "http://h:443/a", None),
+        ("https://h/a", "https://h:8443/a", None),
+        ("https://h/a", "https://h.evil.org/a", None),
+        ("https://h/a", "https://h@evil.org/a", None),
+    ],
+)
+async def test_what_the_own_host_is(url, location, goes_to):
+    http = Moving(location)
+    result = await send_message(Message(url, b"", "k"), http)  # type: ignore[arg-type]
+    assert (result.ok, http.asked) == (goes_to is not None, [url, *([goes_to] if goes_to else [])])
+
+
+async def test_redirects_end(hook, tmp_path):
+    hook.moved = {"/hook": (302, "/hook")}
     result = await run_webhook(WebhookStep(webhook=hook.url), key="k", resolve=told(tmp_path), facts=FACTS)
-    assert (result.ok, result.retry) == (False, False)
-    assert [heard.path for heard in hook.heard] == ["/hook"]
+    assert (result.ok, result.retry, result.detail) == (False, False, "127.0.0.1 redirected more than 3 times")
+    assert len(hook.heard) == 4
+
+
+async def test_three_redirects_are_followed(hook, tmp_path):
+    hook.moved = {f"/{n}": (301, f"/{n + 1}") for n in range(3)}
+    step = WebhookStep(webhook=f"http://127.0.0.1:{hook.port}/0")
+    assert (await run_webhook(step, key="k", resolve=told(tmp_path), facts=FACTS)).ok
+    assert [heard.path for heard in hook.heard] == ["/0", "/1", "/2", "/3"]
+
+
+async def test_redirects_are_within_the_time_of_one_try(hook, tmp_path):
+    hook.delay, hook.moved = 0.2, {"/hook": (302, "/hook")}
+    step = WebhookStep(webhook=hook.url, timeout="500ms")
+    result = await run_webhook(step, key="k", resolve=told(tmp_path), facts=FACTS)
+    assert (result.ok, result.retry) == (False, True)
+    assert result.detail == "127.0.0.1 could not be reached, or gave no answer within 500ms"
 
 
 async def test_nobody_answers_in_time(hook, tmp_path):
@@ -172,7 +220,17 @@ async def test_nobody_is_there(hook, tmp_path):
     assert result.detail == "127.0.0.1 could not be reached, or gave no answer within 10s"
 
 
-@pytest.mark.parametrize("url", ["hidden", "ftp://hidden/x", "http://[hidden", "http:///hidden", "//hidden"])
+ODD = (
+    "http://hidden:99999/",
+    "http://hidden/a b",
+    "http://hid\nden/",
+    "http://hidden/\x00",
+    " http://hidden/",
+    "http://xn--/",
+)
+
+
+@pytest.mark.parametrize("url", ["hidden", "ftp://hidden/x", "http://[hidden", "http:///hidden", "//hidden", *ODD])
 async def test_a_secret_address_that_is_none(tmp_path, url):
     result = await run_webhook(
         WebhookStep(webhook="${env:HOOK}"), key="k", resolve=told(tmp_path, HOOK=url), facts=FACTS
@@ -197,6 +255,19 @@ async def test_a_reference_to_nothing_is_named(hook, tmp_path):
     assert (result.ok, result.retry) == (False, False)
     assert result.detail == "${env:GONE}: the environment has no GONE; set it and try again"
     assert hook.heard == [], "nothing is sent unsigned"
+
+
+async def test_an_empty_secret_signs_nothing(hook, tmp_path):
+    step = WebhookStep(webhook=hook.url, secret="${env:KEY}")
+    result = await run_webhook(step, key="k", resolve=told(tmp_path, KEY=""), facts=FACTS)
+    assert (result.ok, result.retry) == (False, False)
+    assert result.detail == "the webhook's secret is empty: a signature with it would prove nothing"
+    assert hook.heard == []
+
+
+def test_a_message_shows_no_secret():
+    message = Message("https://h/hidden", b"hidden", "k", "hidden", {"authorization": "hidden"})
+    assert repr(message) == "Message(key='k', method='POST', timeout=10.0)"
 
 
 async def rollout_that_tells(lab, hook, retries: int):

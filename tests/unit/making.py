@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from orchestrator.bundle import Bundle
+from orchestrator.compiler import compile_stages
 from orchestrator.roles import cast
-from orchestrator.stages import Stage, compile_stages
+from orchestrator.stages import Stage
 from orchestrator.standing import Roles, Split
 from plans import source
 from plans.model import FileRef, Plan

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.bundle import BUNDLE, Bundle, pin, read
 from plans.errors import PlanError
-from plans.model import InlineRequest
+from plans.steps import InlineRequest
 from providers.base import Context
 from providers.errors import Temporary
 from providers.memory import World
@@ -104,8 +104,23 @@ async def test_an_edit_shows(folder, name, text):
 @pytest.mark.parametrize("name", ["files/endpoint.yml", "files/blue.yml", "request.json", "other.json"])
 def test_a_file_that_is_missing(folder, name):
     (folder / name).unlink()
-    with pytest.raises(PlanError, match=f"{folder / name}.*there is no such file"):
+    with pytest.raises(PlanError, match=rf"plan.yml:\d+:\d+: .*{name}: there is no such file"):
         read(folder / "plan.yml")
+
+
+def test_what_is_wrong_with_the_plan_and_with_all_its_files_is_told_at_once(folder):
+    plan = folder / "plan.yml"
+    plan.write_text(plan.read_text().replace("steps:", "onfail: pause\nsteps:", 1))
+    (folder / "files" / "green.yml").write_text("name: green\ninstance_cuont: 2\n")
+    (folder / "files" / "endpoint.yml").write_text("nam: shop\n")
+    (folder / "request.json").unlink()
+    with pytest.raises(PlanError) as caught:
+        read(plan)
+    told = "\n".join(f"{Path(each.file).name}: {each.key}" for each in caught.value.problems)
+    assert "endpoint.yml: nam" in told
+    assert "green.yml: instance_cuont" in told
+    assert "plan.yml: onfail" in told
+    assert "plan.yml: steps[1].request" in told
 
 
 def test_a_wrong_file_is_named_with_its_line(folder):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.clocks import next_time, stage_clocks
 from orchestrator.stages import Stage, Target
-from plans.model import ApproveStep, Until, WaitStep
+from plans.steps import ApproveStep, Until, WaitStep
 from tests.unit.making import stages_of
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

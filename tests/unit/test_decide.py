@@ -38,7 +38,7 @@ from orchestrator.reconcile import after
 from orchestrator.rollout import Progress, Rollout, StageRecord
 from orchestrator.stages import Stage, Target
 from orchestrator.standing import Command, Intent, Roles, Snapshot, Split
-from plans.model import ApproveStep
+from plans.steps import ApproveStep
 from providers.actions import Action, DeleteDeployment, PutDeployment, Scale, SetTraffic
 from providers.base import Capabilities, EndpointState, Operation
 from tests.unit.making import BORN, deployment, endpoint, resolved, stages_of

@@ -105,6 +105,8 @@ QUIET: tuple[ev.Body, ...] = (
     ev.Waited(Waiting("hold", "x")),
     ev.Parked("x"),
     ev.Commanded("abort", False, "no"),
+    ev.Extended(60.0, BORN),
+    ev.Notified(1, 0, "hooks.example.org", True, "answered 200", 1),
     ev.Adopted("0", "1", ("deploy green",)),
     ev.LogsSaved("green", "/x"),
 )
@@ -118,6 +120,11 @@ def test_an_event_that_moves_nothing(body):
         assert (after.phase, after.last_seq, after.updated_at) == (phase, len(journal.events), journal.events[-1].at)
     for phase in TERMINAL:
         journal = Journal(*PHASES[phase])
+        before = journal.rollout
+        if isinstance(body, ev.Notified):
+            told = journal.tell(body)
+            assert told == replace(before, last_seq=before.last_seq + 1), "who heard of an end changes nothing of it"
+            continue
         with pytest.raises(IllegalTransition, match=f"{body.kind} after its end"):
             journal.tell(body)
 

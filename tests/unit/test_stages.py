@@ -2,8 +2,9 @@
 
 import pytest
 
-from orchestrator.errors import Refused
-from orchestrator.stages import Target, compile_stages, gated_count
+from orchestrator.compiler import compile_stages
+from orchestrator.errors import Unfit
+from orchestrator.stages import Target, gated_count
 from orchestrator.standing import Roles, Split
 from providers.base import Capabilities
 from tests.unit.making import BLUE, bundle, endpoint, stages_of
@@ -34,9 +35,11 @@ WHOLE = """
 
 
 def refusal(steps: str, **making: object) -> str:
-    with pytest.raises(Refused) as caught:
+    """`steps[1].canary: message` of the one step that is refused."""
+    with pytest.raises(Unfit) as caught:
         stages_of(steps, **making)
-    return str(caught.value)
+    (problem,) = caught.value.problems
+    return f"{problem.key}: {problem.message}"
 
 
 def test_a_whole_plan():
@@ -167,7 +170,7 @@ def test_while_several_serve_only_stable_gives_weight():
 def test_more_than_stable_has_to_give():
     observed = endpoint({"blue": 700, "red": 300})
     said = refusal(DEPLOY + "  - canary: 80%\n", observed=observed, top="stable: blue", names=("blue", "green", "red"))
-    assert said == "step 2: canary 80%: only blue gives weight before 100%, and there is 70% to give"
+    assert said == "steps[1].canary: 80%: only blue gives weight before 100%, and there is 70% to give"
 
 
 def test_promote_to_less_than_everything():
@@ -177,14 +180,17 @@ def test_promote_to_less_than_everything():
 
 def test_deleting():
     assert refusal(DEPLOY + "  - promote: 80%\n  - delete: blue\n") == (
-        "step 3: delete blue: it still has 20% of the traffic there; promote the candidate to 100% first"
+        "steps[2].delete: blue still has 20% of the traffic there, so it is not deleted; "
+        "promote the candidate to 100% first"
     )
-    assert refusal("  - delete: green\n") == "step 1: delete green: it does not exist at that point of the plan"
+    assert refusal("  - delete: green\n") == (
+        "steps[0].delete: green does not exist at that point of the plan; remove this step"
+    )
     made = stages_of(DEPLOY + "  - delete: green\n")[-1]
     assert (made.name, made.irreversible, dict(made.work.traffic)) == ("delete green", False, {"blue": 1000})
     again = stages_of(DEPLOY + "  - delete: green\n  - deploy: green\n  - test: green\n  - canary: 10%\n")
     assert again[-1].name == "canary 10%", "what was deleted and deployed again is there"
-    assert refusal(DEPLOY + "  - delete: green\n  - canary: 10%\n") == "step 3: canary: green was deleted before"
+    assert refusal(DEPLOY + "  - delete: green\n  - canary: 10%\n") == "steps[2].canary: green was deleted before"
     assert "does not exist" in refusal(DEPLOY + "  - delete: green\n  - test: green\n")
     assert "does not exist" in refusal(DEPLOY + "  - delete: green\n  - scale: {green: 2}\n")
 
@@ -196,56 +202,51 @@ def test_deleting_the_endpoint():
     assert [stage.standing for stage in stages[1:]] == [Target({}, gone=True)] * 3, "it must not be missed"
     for step in ("deploy: green", "scale: {blue: 2}", "test: blue", "load: 5\n    request: {body: x}", "delete: blue"):
         said = refusal(f"  - delete: endpoint\n  - {step}\n")
-        assert said.startswith("step 2: the endpoint is deleted by then"), step
+        assert f"steps[1].{step.partition(':')[0]}: the endpoint is deleted by then" in said
 
 
 LESS = Capabilities(mirror_limit=0, scale=False, direct=False)
 REFUSALS = [
-    ("  - test: green\n", {}, "step 1: test green: it does not exist at that point of the plan; deploy it first"),
-    ("  - scale: {green: 3}\n", {}, "step 1: scale: green does not exist at that point of the plan"),
-    ("  - scale: {blue: 3}\n", {"capabilities": LESS}, "step 1: this provider cannot change instance counts"),
+    ("  - test: green\n", {}, "steps[0].test: green does not exist at that point of the plan; deploy it first"),
+    ("  - scale: {green: 3}\n", {}, "steps[0].scale: green does not exist at that point of the plan; deploy it first"),
+    ("  - scale: {blue: 3}\n", {"capabilities": LESS}, "steps[0].scale: this provider cannot change instance counts"),
     (
         DEPLOY + "  - test: green\n",
         {"capabilities": LESS},
-        "step 2: this provider cannot address a deployment without traffic; take the test step out",
+        "steps[1].test: this provider cannot address a deployment without traffic; take this step out",
     ),
     (
         DEPLOY + "  - shadow: 10%\n",
         {"capabilities": LESS},
-        "step 2: this provider cannot mirror traffic; take the shadow step out",
+        "steps[1].shadow: this provider cannot mirror traffic; take this step out",
     ),
     (
         DEPLOY + "  - shadow: 60%\n",
         {},
-        "step 2: shadow 60% is more than this provider can mirror (50% at most)",
+        "steps[1].shadow: 60% is more than this provider can mirror; write 50% or less",
     ),
     (
         DEPLOY + "  - shadow: 0.5%\n",
         {"capabilities": Capabilities(weight_step=10)},
-        "step 2: shadow 0.5%: this provider's weights go in steps of 1%",
+        "steps[1].shadow: 0.5%: this provider's weights go in steps of 1%",
     ),
     (
         DEPLOY + "  - canary: 0.5%\n",
         {"capabilities": Capabilities(weight_step=10)},
-        "step 2: canary 0.5%: this provider's weights go in steps of 1%",
+        "steps[1].canary: 0.5%: this provider's weights go in steps of 1%",
     ),
     (
         DEPLOY + "  - canary: 10%\n  - shadow: 10%\n",
         {},
         (
-            "step 3: green has live traffic there, and a deployment cannot have live and mirrored traffic together: "
-            "shadow before the canary"
+            "steps[2].shadow: green has live traffic there, and a deployment cannot have live and mirrored traffic "
+            "together; shadow before the canary"
         ),
     ),
     (
         DEPLOY + "  - promote: 100%\n    gates: slower\n",
         {},
-        "step 2: gate slower only compares with stable, and stable has no live traffic there: give it a `max`",
-    ),
-    (
-        DEPLOY + "  - canary: 10%\n    gates: odd\n",
-        {"top": "gates: {odd: {metric: error_rate, max_increase: 100%}}"},
-        "step 2: gate odd: max_ratio must be above 0 and max_increase from 0% to less than 100%",
+        "steps[1].gates: gate slower only compares with stable, and stable has no live traffic there; give it a `max`",
     ),
 ]
 
@@ -258,16 +259,60 @@ def test_what_is_refused(steps, making, sentence):
 def test_exposure_only_grows_also_where_the_candidate_has_traffic_already():
     roles = Roles("green", "blue", Split({"blue": 800, "green": 200}), {"blue": 2, "green": 2}, existed=True)
     said = refusal(DEPLOY + "  - canary: 10%\n", roles=roles)
-    assert said == "step 2: canary 10% is less than the 20% that green has by then: exposure only grows"
+    assert said == "steps[1].canary: 10% is less than the 20% that green has by then: exposure only grows"
 
 
 def test_without_a_stable_nobody_gives_weight():
     said = refusal(DEPLOY + "  - canary: 10%\n", roles=Roles("green", None, Split({}), {}))
-    assert said == "step 2: canary 10%: only stable gives weight before 100%, and there is 100% to give"
+    assert said == "steps[1].canary: 10%: only stable gives weight before 100%, and there is 100% to give"
     said = refusal(DEPLOY + "  - shadow: 10%\n", roles=Roles("green", None, Split({}), {}))
-    assert said == "step 2: no deployment has live traffic there, so there is nothing to mirror"
+    assert said == "steps[1].shadow: no deployment has live traffic there, so there is nothing to mirror"
 
 
 def test_a_relative_gate_is_fine_with_a_bound_after_promote():
     stage = stages_of(DEPLOY + "  - promote: 100%\n    gates: errors\n")[-1]
     assert stage.gates[0].terms == ("bound", "relative")
+
+
+def test_every_step_that_cannot_be_carried_out_is_told_at_once():
+    steps = "  - deploy: green\n  - delete: blue\n  - canary: 10%\n  - test: red\n"
+    with pytest.raises(Unfit) as caught:
+        stages_of(steps, names=("blue", "green", "red"))
+    assert [(problem.line, problem.column, problem.key) for problem in caught.value.problems] == [
+        (14, 13, "steps[1].delete"),
+        (16, 11, "steps[3].test"),
+    ]
+    assert str(caught.value).startswith("/plans/plan.yml:14:13: steps[1].delete: blue still has 100% of the traffic")
+
+
+def test_a_provider_that_cannot_is_answered_with_the_plan_that_it_could_run():
+    steps = """  - deploy: green
+  # as a copy first
+  - shadow: [10%, 60%]  # all of it
+    gates: [errors]
+  - scale: {blue: 3}
+  - canary: 10%   # then for some
+"""
+    with pytest.raises(Unfit) as caught:
+        stages_of(steps, capabilities=Capabilities(scale=False))
+    could = caught.value.alternative
+    assert could is not None
+    assert (
+        could.split("steps:\n")[1]
+        == """  - deploy: green
+  # as a copy first
+  - shadow: [10%, 50%]  # all of it
+    gates: [errors]
+  - canary: 10%   # then for some
+"""
+    )
+    stages_of(could.split("steps:\n")[1], capabilities=Capabilities(scale=False))
+
+
+def test_no_plan_is_offered_where_nothing_would_be_left_or_the_author_erred_too():
+    with pytest.raises(Unfit) as caught:
+        stages_of("  - scale: {blue: 3}\n", capabilities=LESS)
+    assert caught.value.alternative is None
+    with pytest.raises(Unfit) as caught:
+        stages_of("  - deploy: green\n  - scale: {blue: 3}\n  - delete: blue\n", capabilities=LESS)
+    assert caught.value.alternative is None

@@ -109,6 +109,8 @@ def examples(story, made):
         ev.Paused("asked", "paused by ada", later),
         ev.Parked("nobody guards it"),
         ev.Resumed(True, Snapshot()),
+        ev.Extended(7200.0, story.now + timedelta(hours=3)),
+        ev.Notified(3, 0, "hooks.example.org", False, "given up", 6),
         ev.Commanded("abort", False, "there is no way back any more"),
         ev.Adopted("a" * 64, "b" * 64, ("one",)),
         ev.LogsSaved("green", None, "it printed nothing"),
