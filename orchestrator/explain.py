@@ -105,7 +105,7 @@ def _why(view: RolloutView, events: Sequence[Event]) -> str:
         if view.parked:
             parked = next((event for event in reversed(events) if isinstance(event.body, Parked)), None)
             lines.append(_capital(_stop(sentence(parked))) if parked else "The candidate is out of traffic meanwhile.")
-        if view.paused_until is not None:
+        if view.paused_until is not None and view.driver is not None:
             lines.append(f"If nobody acts, it rolls back by itself {_in(view.paused_until, view.at)}.")
     elif view.phase in ("rolling_back", "rolled_back", "failed", "succeeded") and view.reason:
         lines.append(f"{'Result' if view.phase == 'succeeded' else 'Why'}: {_stop(view.reason)}")

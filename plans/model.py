@@ -40,7 +40,7 @@ _STEP: TypeAdapter[Any] = TypeAdapter(Step)
 class FileRef(Part):
     """A file, relative to the plan."""
 
-    file: Text
+    file: Text = Field(description="Its path, from the plan's folder.")
 
 
 class InlineSpec(BaseModel):
@@ -78,7 +78,7 @@ class ProviderRef(BaseModel):
     """A provider by name, with its own options, which the provider checks itself."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    name: Text
+    name: Text = Field(description="Which one.")
 
     @property
     def options(self) -> dict[str, Any]:

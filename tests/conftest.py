@@ -7,6 +7,7 @@ with the reason on a laptop and fails where CI=true, so that CI can never be gre
 import asyncio
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,13 @@ def _wheel() -> str | None:
     return None if installed else f"the packages come from the checkout ({home.parent}); `make test` installs the wheel"
 
 
+def _docs() -> str | None:
+    missing = [name for name in ("sphinx", "myst_parser", "furo") if find_spec(name) is None]
+    return f"not installed: {', '.join(missing)}; pip install '.[docs]'" if missing else None
+
+
 # name -> what is missing, or None when it is there
-COMPONENTS = {"linux": _linux, "envoy": _envoy, "wheel": _wheel}
+COMPONENTS = {"linux": _linux, "envoy": _envoy, "wheel": _wheel, "docs": _docs}
 
 
 def pytest_configure() -> None:
