@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli import options
+from orchestrator.cli import completing, options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ PLANS = (".yml", ".yaml")
         "rollout graph plan.yml", "rollout graph diabetes > diabetes.mmd", "rollout graph --output json | jq .nodes"
     ),
 )
-@click.argument("what", metavar="[PLAN|ROLLOUT]", required=False)
+@click.argument("what", metavar="[PLAN|ROLLOUT]", required=False, shell_complete=completing.plans_and_rollouts)
 @options.VARS
 @options.output()
 def graph_command(what: str | None, variables: dict[str, str], output: str) -> int:

@@ -1,14 +1,19 @@
 """`rollout status`, `explain`, `list` and `history`: look, and change nothing."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli import options
+from orchestrator.cli import completing, options
 
 if TYPE_CHECKING:
     from orchestrator.app import App
     from orchestrator.rollout import Rollout
+    from orchestrator.views import RolloutView
+
+PHASES = ("pending", "running", "paused", "rolling_back", "succeeded", "rolled_back", "failed")
+"""As in `orchestrator.lifecycle`, which is not imported for `--help`."""
 
 
 @click.command(
@@ -75,37 +80,82 @@ def explain_command(ref: str | None, output: str) -> int:
     return within(work)
 
 
-@click.command("list", epilog=options.example("rollout list", "rollout list --active --output json"))
+@click.command(
+    "list",
+    epilog=options.example(
+        "rollout list",
+        "rollout list --active --output json",
+        "rollout list --endpoint diabetes --phase failed --phase rolled_back --since 7d",
+    ),
+)
 @click.option("--active", is_flag=True, help="Only those that have not ended.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
+@click.option("--phase", "phases", multiple=True, type=click.Choice(PHASES), help="Only in this phase, or these.")
+@click.option(
+    "--endpoint", metavar="NAME", shell_complete=completing.endpoints, help="Only those of endpoints of this name."
+)
+@click.option("--name", metavar="NAME", shell_complete=completing.names, help="Only those of this name.")
+@click.option(
+    "--since", metavar="AGO|DATE", help="Only those that began since then: 2d, 12h, 2026-11-22, 2026-11-22T17:00."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="How many at most, of those that are left.",
+)
 @options.output()
-def list_command(active: bool, limit: int, output: str) -> int:
-    """All rollouts, the newest first: id, phase, step, endpoint, start and reason."""
-    from orchestrator.cli.session import local, show_json, within
+def list_command(
+    active: bool,
+    phases: tuple[str, ...],
+    endpoint: str | None,
+    name: str | None,
+    since: str | None,
+    limit: int,
+    output: str,
+) -> int:
+    """All rollouts, the newest first: id, phase, step, endpoint, start and how long they took.
+
+    What is left fits every option that is given; --phase may be given several times.
+    """
+    from orchestrator.cli import filtering
+    from orchestrator.cli.session import show_json, within
     from orchestrator.views import view
-    from plans.units import show_duration
 
     async def work(app: "App") -> None:
-        found = await app.store.rollouts(active=True if active else None, limit=limit)
-        views = [view(rollout, now=app.clock()) for rollout in found]
+        try:
+            began = None if since is None else filtering.moment(since, app.clock())
+        except ValueError as error:
+            raise click.UsageError(f"--since: {error}", click.get_current_context()) from None
+        wanted = filtering.filters(
+            active=active, phases=phases, endpoint=endpoint, name=name, since=began, given=since or ""
+        )
+        found, looked_at = await filtering.newest(app, wanted, limit + 1)
+        views = [view(rollout, now=app.clock()) for rollout in found[:limit]]
         if output == "json":
             show_json(views)
-            return
-        if not views:
-            click.echo(
-                "there is no rollout yet: rollout run plan.yml starts one" if not active else "no rollout is active"
-            )
-            return
-        rows = [("ROLLOUT", "PHASE", "STEP", "ENDPOINT", "STARTED", "TOOK")]
-        for each in views:
-            step = f"{each.step.index}/{len(each.steps)} {each.step.name}" if each.active else "-"
-            took = show_duration(round(each.seconds))
-            rows.append((each.id, each.phase, step, each.endpoint, local(each.started_at, "%Y-%m-%d %H:%M"), took))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        elif not views:
+            click.echo(await filtering.nothing(app, wanted, looked_at))
+        else:
+            _table(views)
+            if len(found) > limit:
+                click.echo(f"there are older ones: --limit {2 * limit} shows more")
 
     return within(work)
+
+
+def _table(views: "Sequence[RolloutView]") -> None:
+    from orchestrator.cli.session import local
+    from plans.units import show_duration
+
+    rows = [("ROLLOUT", "PHASE", "STEP", "ENDPOINT", "STARTED", "TOOK")]
+    for each in views:
+        step = f"{each.step.index}/{len(each.steps)} {each.step.name}" if each.active else "-"
+        took = show_duration(round(each.seconds))
+        rows.append((each.id, each.phase, step, each.endpoint, local(each.started_at, "%Y-%m-%d %H:%M"), took))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @click.command(

@@ -130,7 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return ended if isinstance(ended, int) else SUCCEEDED
     except click.ClickException as error:
-        _say(_usage(error))
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and newer; older ones print the help themselves
+            _print(error.format_message())
+        else:
+            _say(_usage(error))
         return USAGE
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli import options
+from orchestrator.cli import completing, options
 
 if TYPE_CHECKING:
     from orchestrator.app import App
@@ -29,7 +29,13 @@ TRAFFIC = click.option(
         "rollout validate --schema > rollout-plan.schema.json",
     ),
 )
-@click.argument("plan", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
+@click.argument(
+    "plan",
+    metavar="[PLAN]",
+    required=False,
+    type=click.Path(path_type=Path),
+    shell_complete=completing.plans,
+)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of plan files, for editors, instead.")
 @options.VARS
 @TRAFFIC

@@ -19,6 +19,7 @@ CALLS = (
     "invoke",
     "keys",
     "regenerate",
+    "token",
     "logs",
     "save_logs",
 )

@@ -25,6 +25,7 @@ from providers.base import (
     Operation,
     Request,
     Response,
+    Token,
 )
 from providers.errors import Temporary, Unsupported
 from providers.measurement import TIMEOUT, Cursor, Measurement, MeasureQuery, Source
@@ -89,7 +90,9 @@ class Options(BaseModel):
 
 
 class MemoryProvider:
-    """A provider without a world outside; implements Provider, Measures, Invokes, HasKeys and HasLogs."""
+    """A provider without a world outside; implements Provider, Measures, Invokes, HasKeys, HasTokens and
+    HasLogs.
+    """
 
     name: ClassVar[str] = "memory"
     Options: ClassVar[type[BaseModel]] = Options
@@ -150,7 +153,7 @@ class MemoryProvider:
     async def aclose(self) -> None:
         """Nothing to let go of: the world goes on."""
 
-    # Measures, HasKeys, HasLogs
+    # Measures, HasKeys, HasTokens, HasLogs
 
     async def measure(self, query: MeasureQuery, cursor: Cursor | None) -> Measurement:
         """See `Measures.measure`. Raises NotFound."""
@@ -163,6 +166,10 @@ class MemoryProvider:
     async def regenerate(self, endpoint: str, which: Literal["primary", "secondary"], *, key: str) -> Keys:
         """See `HasKeys.regenerate`. Raises NotFound."""
         return await self._call("regenerate", lambda: self.world.renew(endpoint, which, key, self._context.token))
+
+    async def token(self, endpoint: str) -> Token:
+        """See `HasTokens.token`; the same one until it expires. Raises NotFound, Unsupported."""
+        return await self._call("token", lambda: self.world.token(endpoint, self._context.token))
 
     async def logs(self, endpoint: str, deployment: str, *, instance: int | None, tail: int) -> str:
         """See `HasLogs.logs`. Raises NotFound."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from providers.actions import Action, DeleteDeployment, DeleteEndpoint, PutDeployment, PutEndpoint, Scale, SetTraffic
-from providers.base import Capabilities, Claim, Done, EndpointState, Failed, Fence, Keys, Operation
-from providers.errors import NotFound, Permanent
+from providers.base import Capabilities, Claim, Done, EndpointState, Failed, Fence, Keys, Operation, Token
+from providers.errors import NotFound, Permanent, Unsupported
 from providers.measurement import Cursor, Measurement, MeasureQuery
 from providers.memory import rules
 from providers.memory.faults import KINDS, Faults
@@ -22,6 +22,9 @@ from providers.memory.traffic import Behaviour, Counters, Load, Route, Stream, c
 
 DURATIONS: Mapping[str, float] = dict(zip(KINDS, (1.0, 3.0, 1.0, 0.2, 0.5, 0.5), strict=True))
 """Seconds that each kind of operation takes unless the world says otherwise; what is already as asked takes none."""
+
+TOKEN_LIFE = timedelta(hours=1)
+"""How long a token is good."""
 
 _KEPT_STATES = 500
 
@@ -67,6 +70,7 @@ class World(Faults):
         self._incarnations = 0
         self._epochs: dict[tuple[str, str], int] = {}
         self._keys: dict[str, Keys] = {}
+        self._tokens: dict[str, Token] = {}
         self._renewals: set[str] = set()
         self._saved: dict[tuple[str, str], list[Line]] = {}
         self._behaviours: dict[tuple[str, str], Behaviour] = {}
@@ -301,6 +305,17 @@ class World(Faults):
             self.effects.append(Effect(now, key, "regenerate", name))
         return self._keys[name]
 
+    def token(self, name: str, make: Callable[[], str]) -> Token:
+        """What opens an endpoint that has no keys; `make` makes the next one. Raises NotFound, Unsupported."""
+        now = self.now()
+        mode = self.endpoint(name).spec.auth_mode
+        if mode != "aml_token":
+            raise Unsupported(f"Endpoint {name} has no tokens (auth_mode: {mode}).")
+        old = self._tokens.get(name)
+        if old is None or old.expires is None or old.expires <= now:
+            old = self._tokens[name] = Token(make(), now + TOKEN_LIFE)
+        return old
+
     def lines(self, name: str, deployment: str) -> list[Line]:
         """What the deployment printed, or what was saved of it. Raises NotFound."""
         self.now()
@@ -400,6 +415,7 @@ class World(Faults):
                 endpoint.deployments.pop(action.deployment, None)
             case DeleteEndpoint():
                 del self.endpoints[action.endpoint]
+                self._tokens.pop(action.endpoint, None)
                 self._loads.pop(action.endpoint, None)
             case _ if not isinstance(deployment, Deployment):
                 running.outcome = Failed(running.key, f"Deployment {name} was deleted meanwhile.")

@@ -133,8 +133,8 @@ def test_approve_says_what_came_of_it(shop, capsys, monkeypatch):
     main(["run", shop.plan])
     asked = {}
 
-    async def ask(app, kind, ref, *, reason, flags, watcher, stop):
-        asked.update(kind=kind, reason=reason)
+    async def ask(app, kind, ref, *, reason, flags, watcher, stop, despite=None):
+        asked.update(kind=kind, reason=reason, despite=despite)
         return Asked(await use_cases.find(app, ref), asked.get("accepted", True), "accepted", False)
 
     monkeypatch.setattr(use_cases, "ask", ask)
@@ -142,6 +142,8 @@ def test_approve_says_what_came_of_it(shop, capsys, monkeypatch):
     assert output(capsys, "approve", "--reason", "looked").endswith(": accepted\n")
     assert (asked["kind"], asked["reason"]) == ("approve", "looked")
     assert as_json(capsys, "approve")["accepted"] is True
+    as_json(capsys, "approve", "--despite-gate", "errors", "--reason", "we know")
+    assert (asked["despite"], asked["reason"]) == ("errors", "we know")
     asked["accepted"] = False
     assert as_json(capsys, "approve", code=2)["accepted"] is False
 
