@@ -7,6 +7,7 @@ that whoever waits for the exit code knows; what would have been a pause is told
 
 from orchestrator import holding
 from orchestrator.decisions import Advance, Decision, Enter, Finish, Leave, Pause, Reach, RollBack, Situation, Wait
+from orchestrator.sentences import ADVICE
 from orchestrator.stages import Stage, Target
 from orchestrator.standing import Waiting
 from plans.units import show_split
@@ -45,7 +46,7 @@ def _judged(s: Situation, stage: Stage, observed: EndpointState) -> Decision:
     decision = holding.hold(s, stage)
     match decision:
         case RollBack(cause=cause, reason=reason):
-            return RollBack(cause, f"would roll back: {reason}")
+            return RollBack(cause, f"{ADVICE}{reason}")
         case Pause(reason=reason):
             return Advance(f"would pause: {reason}", "skipped")
         case Advance(reason=reason):

@@ -48,6 +48,8 @@ from providers.actions import (
 
 ASKED = {"abort": "an abort", "pause": "a pause", "resume": "to resume", "approve": "to go on (approval)"}
 ENDED = {"passed": "passed", "failed": "failed", "skipped": "skipped", "undone": "undone"}
+ADVICE = "would roll back: "
+"""How an advisory rollout begins the reason of what it would have done."""
 FINISHED = {"succeeded": "succeeded", "rolled_back": "rolled back", "failed": "failed"}
 
 
@@ -117,6 +119,8 @@ def sentence(event: Event) -> str:  # noqa: C901 - one case for each kind of eve
             return f"{event.actor} asked for {ASKED[command]}{said}" + (f": {reason}" if reason else "")
         case Adopted(old=old, new=new):
             return f"edited plan adopted: {old[:12]} -> {new[:12]}"
+        case RollbackBegan(reason=reason) if reason.startswith(ADVICE):
+            return reason
         case RollbackBegan(reason=reason):
             return f"rolling back: {reason}"
         case LogsSaved(deployment=deployment, where=None, reason=reason):
@@ -125,6 +129,8 @@ def sentence(event: Event) -> str:  # noqa: C901 - one case for each kind of eve
             return f"logs of {deployment} kept in {where}"
         case Notified(host=host, ok=ok, detail=detail):
             return f"{host} was told" if ok else f"{host} could not be told: {detail}"
+        case Finished(reason=reason) if reason.startswith("advisory: "):
+            return reason
         case Finished(phase=phase, reason=reason):
             return f"{FINISHED[phase]}: {reason}"
     raise TypeError(f"not an event: {event.body!r}")

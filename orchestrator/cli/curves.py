@@ -9,6 +9,7 @@ from typing import Literal
 
 from rich.text import Text
 
+from orchestrator.cli.cells import pad, widest
 from orchestrator.cli.paint import Paint
 from orchestrator.views import Point, RolloutView
 from plans.units import show_latency, show_rate
@@ -16,6 +17,8 @@ from plans.units import show_latency, show_rate
 SIDES: tuple[Literal["stable", "candidate"], ...] = ("stable", "candidate")
 LEAST_ERRORS = 0.01
 """Top of the scale of errors at least, so that one error in a thousand is no tower."""
+TITLE, VALUE = 8, 10
+"""Columns for what a curve shows, and for its last value."""
 
 
 def curves(points: Sequence[Point], view: RolloutView, paint: Paint, width: int, blocks: str) -> list[Text]:
@@ -31,7 +34,7 @@ def curves(points: Sequence[Point], view: RolloutView, paint: Paint, width: int,
         return [Text.assemble("  ", line) for line in (*latency, *errors)]
     rows = []
     for left, right in zip(latency, errors, strict=True):
-        left.pad_right(half - len(left))
+        left.pad_right(half - left.cell_len)
         rows.append(Text.assemble("  ", left, "  ", right))
     return rows
 
@@ -56,8 +59,8 @@ def _curve(
     least: float,
 ) -> list[Text]:
     names = {"stable": view.stable or "stable", "candidate": view.candidate or "candidate"}
-    label = max(len(name) for name in names.values())
-    room = max(5, width - 8 - label - 2 - 10)
+    label = widest(list(names.values()))
+    room = max(5, width - TITLE - label - 2 - VALUE)
     times = sorted({point.at for point in points})[-room:]
     series = {side: {p.at: value(p) for p in points if p.side == side} for side in SIDES}
     known = [v for side in SIDES for at in times if (v := series[side].get(at)) is not None]
@@ -68,8 +71,8 @@ def _curve(
         values = [series[side].get(at) for at in times]
         spark = "".join(" " if v is None else _block((v - bottom) / (top - bottom), blocks) for v in values)
         latest = next((v for v in reversed(values) if v is not None), None)
-        row = Text.assemble((f"{title if not number else '':<8}", "bold"))
-        row.append(f"{names[side]:<{label}}  ", style=paint.style(names[side]))
+        row = Text.assemble((f"{title if not number else '':<{TITLE}}", "bold"))
+        row.append(f"{pad(names[side], label)}  ", style=paint.style(names[side]))
         row.append(spark, style=paint.style(names[side]))
         row.append(f"  {show(latest) if latest is not None else '-'}")
         rows.append(row)

@@ -5,18 +5,19 @@ order: the process ends at once, as if killed, which the journal is made for.
 """
 
 import asyncio
-import os
+import contextlib
 import signal
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import click
 
 from orchestrator.app import App
-from orchestrator.cli.following import Face, Follower
-from orchestrator.cli.live import face as choose_face
+from orchestrator.cli.following import Follower
 from orchestrator.cli.main import INTERRUPTED, SUCCEEDED
+from orchestrator.cli.ndjson import Recorder, Target
 from orchestrator.cli.session import code_of, seen, show_json
+from orchestrator.cli.shown import Shown
 from orchestrator.explain import commands, serving
 from orchestrator.journal import Watcher
 from orchestrator.rollout import Rollout
@@ -24,6 +25,8 @@ from orchestrator.views import RolloutView
 from plans.units import show_duration
 
 Result = TypeVar("Result")
+ASIDE = "aside"
+"""The output of a command whose stdout holds the journal: text, on stderr."""
 FOOTER = "Ctrl-C: stop safely (the candidate leaves traffic, rollout resume goes on); twice: leave at once"
 SAID = {
     "pending": "not begun",
@@ -34,6 +37,8 @@ SAID = {
     "rolled_back": "rolled back",
     "failed": "failed, needs a human",
 }
+ADVISED = {"succeeded": "found nothing against the candidate", "rolled_back": "advises to roll back"}
+"""Of an advisory rollout, which changed nothing."""
 
 
 async def shown(
@@ -43,67 +48,87 @@ async def shown(
     output: str,
     stop: asyncio.Event,
     on_stop: str = "stopping safely: finishing what was begun, then leaving (Ctrl-C again: leave at once)",
+    keys: bool = False,
+    events: Target | None = None,
 ) -> Result:
     """Drive while a face shows it; Ctrl-C sets `stop`. Raises what `drive` raises, with the terminal as it was.
 
     Args:
         app: open. drive: with its watcher. output: text, or a form for programs, for which stdout is kept free.
         stop: set by Ctrl-C. on_stop: what is said then.
+        keys: whether keys ask something of it, where there is a terminal. events: where the journal goes, too.
     """
     follower = Follower(app)
-    face = choose_face(footer=FOOTER, for_programs=output != "text")
-    loop = asyncio.get_running_loop()
 
-    def interrupted() -> None:
-        if stop.is_set():
-            _leave_at_once(face, follower.rollout)
-        stop.set()
-        face.say(on_stop)
+    def leave() -> None:
+        if not stop.is_set():
+            stop.set()
+            face.say(on_stop)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
-    showing = asyncio.create_task(follower.keep_showing(face))
-    try:
+    def interrupted(number: int) -> None:
+        # A terminal that closes may say so twice: that is no order to leave at once.
+        if stop.is_set() and number != signal.SIGHUP:
+            face.leave_at_once(INTERRUPTED, _last_words(follower.rollout))
+        leave()
+
+    face = Shown(
+        follower,
+        for_programs=output != "text",
+        driving=True,
+        without=FOOTER,
+        leave=leave,
+        interrupted=interrupted,
+        keys=keys,
+    )
+    async with face, _recorded(events, follower):
         result = await drive(follower.ring, stop)
-        await _settled(showing)
-        await follower.show(face)
+        await face.last_picture()
         return result
+
+
+@contextlib.asynccontextmanager
+async def _recorded(events: Target | None, follower: Follower) -> AsyncIterator[None]:
+    if events is None:
+        yield
+        return
+    recorder = Recorder(events, follower)
+    recorder.start()
+    try:
+        yield
     finally:
-        await _settled(showing)
-        face.close()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        await recorder.finish()
 
 
-async def _settled(task: "asyncio.Task[None]") -> None:
-    """End the face's task; a face that failed must not change how a rollout ended."""
-    task.cancel()
-    (outcome,) = await asyncio.gather(task, return_exceptions=True)
-    if isinstance(outcome, Exception):
-        click.echo(
-            f"rollout: the live view failed ({type(outcome).__name__}: {outcome}); the rollout went on", err=True
-        )
-
-
-def _leave_at_once(face: Face, rollout: Rollout | None) -> None:
-    face.close()
+def _last_words(rollout: Rollout | None) -> str:
     goes_on = f"; rollout resume {rollout.id} goes on from there, until then nobody guards it" if rollout else ""
-    click.echo(f"left at once: nothing is lost, the journal has it{goes_on}", err=True)
-    os._exit(INTERRUPTED)
+    return f"left at once: nothing is lost, the journal has it{goes_on}"
 
 
 async def until_ended(app: App, rollout: Rollout, *, output: str, patience: float) -> Rollout:
-    """Show what another process does with it until it has ended, or for `patience` seconds; how it stands then."""
+    """Show what another process does with it until it has ended, or for `patience` seconds; how it stands then.
+
+    Raises Abort when Ctrl-C left it.
+    """
     follower = Follower(app)
     follower.follow(rollout, since=rollout.last_seq)
-    face = choose_face(footer="Ctrl-C: leave (it goes on)", for_programs=output != "text")
-    try:
-        async with asyncio.timeout(patience):
-            await follower.keep_showing(face)
-    except TimeoutError:
-        pass  # how it stands is the answer
-    finally:
-        face.close()
+    left = asyncio.Event()
+    face = Shown(
+        follower,
+        for_programs=output != "text",
+        driving=False,
+        without="Ctrl-C: leave (it goes on)",
+        interrupted=lambda _: left.set(),
+        keys=False,
+    )
+    async with face:
+        leaving = asyncio.create_task(left.wait())
+        either: list[asyncio.Task[Any]] = [face.showing, leaving]
+        await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if face.showing.done():
+            face.showing.result()
+    if left.is_set():
+        raise click.Abort
     return await app.store.rollout(rollout.id)
 
 
@@ -113,26 +138,28 @@ async def conclude(app: App, rollout: Rollout, *, output: str, stop: asyncio.Eve
     if output == "json":
         show_json(view)
     else:
-        click.echo("\n" + summary(view))
+        click.echo("\n" + summary(view), err=output == ASIDE)
     return INTERRUPTED if stop.is_set() and rollout.active else code_of(rollout)
 
 
-async def told(app: App, rollout: Rollout, *, output: str) -> int:
-    """Say that another process goes on with it."""
+async def told(app: App, rollout: Rollout, *, output: str, extended: float | None = None) -> int:
+    """Say that another process goes on with it, `extended`: for so many seconds more."""
     view = await seen(app, rollout)
     if output == "json":
         show_json(view)
     else:
         known = view.driver is not None and view.driver.pid is not None
         who = f"process {view.driver.pid} on {view.driver.host}" if view.driver and known else "another process"
-        click.echo(f"{view.id}: resumed, {who} drives it (rollout watch {view.id} shows it)")
+        more = f", with {show_duration(extended)} more for its step" if extended else ""
+        click.echo(f"{view.id}: goes on{more}, {who} drives it (rollout watch {view.id} shows it)", err=output == ASIDE)
     return SUCCEEDED
 
 
 def summary(view: RolloutView) -> str:
     """Result, reason, what serves now, and what to type next."""
     after = "after" if view.phase != "succeeded" else "in"
-    lines = [f"{view.id}: {SAID[view.phase]} {after} {show_duration(round(view.seconds))}"]
+    said = ADVISED.get(view.phase, SAID[view.phase]) if view.advisory else SAID[view.phase]
+    lines = [f"{view.id}: {said} {after} {show_duration(round(view.seconds))}"]
     if view.reason:
         first, *log = view.reason.splitlines()
         lines += [f"  {first}", *(f"      {line}" for line in log)]

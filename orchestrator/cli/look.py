@@ -36,17 +36,18 @@ def status_command(ref: str | None, output: str) -> int:
             return
         from rich.console import Console
 
-        from orchestrator.cli.frame import ASCII, Glyphs, frame
+        from orchestrator.cli.frame import frame
+        from orchestrator.cli.live import glyphs
 
         console = Console(highlight=False)
         picture = frame(
             view,
             (),
-            width=max(40, console.width),
+            width=console.width,
             height=10_000,
             footer=f"rollout explain {view.id}",
             colour=not console.no_color and console.color_system is not None,
-            glyphs=ASCII if console.options.ascii_only else Glyphs(),
+            glyphs=glyphs(console, app.settings.environment),
         )
         console.print(picture, soft_wrap=True)
 

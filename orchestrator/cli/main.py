@@ -125,6 +125,10 @@ def code_of(error: BaseException) -> int | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. `arguments` default to the process's."""
     state = State()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A name that the terminal cannot show must not end a command.
+            stream.reconfigure(errors="replace")
     try:
         ended = cli.main(args=arguments, prog_name="rollout", standalone_mode=False, obj=state)
         sys.stdout.flush()

@@ -75,18 +75,24 @@ class Story:
 def line(event: Event, form: str = "%H:%M:%S") -> str:
     """One event as a line; further lines of its sentence (those of a log) are indented below it."""
     indent = "" if isinstance(event.body, CHAPTERS) else "    " if not isinstance(event.body, StageEnded) else "  "
-    first, *rest = f"{event.at.astimezone().strftime(form)}  {indent}{sentence(event)}".splitlines()
+    # What a human, a log or a plan said must not move the cursor of whoever reads it.
+    said = [_legible(part) for part in sentence(event).split("\n")]
+    first, *rest = [f"{event.at.astimezone().strftime(form)}  {indent}{said[0]}", *said[1:]]
     margin = " " * (len(first) - len(first.split("  ", 1)[1].lstrip()) + 2)
     if rest and isinstance(event.body, REPEATING):
         return first
     return "\n".join([first, *(f"{margin}{more}" for more in rest)])
 
 
+def _legible(text: str) -> str:
+    return "".join(c if c.isprintable() else " " if c == "\t" else "?" for c in text)
+
+
 class Lines:
     """A face that prints the story as it happens; once nobody reads it, it is silent: no rollout must die of that."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream: TextIO | None = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
         self._story = Story()
         self._seen = 0
 
@@ -102,7 +108,8 @@ class Lines:
         """One line of our own."""
         if self._stream is None:
             return
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
         try:
-            print(message, file=self._stream, flush=True)
-        except OSError:
+            print(message.encode(encoding, "replace").decode(encoding), file=self._stream, flush=True)
+        except (OSError, ValueError):  # ValueError: it was closed
             self._stream = None

@@ -1,9 +1,7 @@
 """`rollout watch`: the live view of a rollout that another process drives, read from the store alone."""
 
 import asyncio
-import contextlib
-import sys
-from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -16,61 +14,44 @@ from orchestrator.cli import options
 def watch_command(ref: str | None, output: str) -> int:
     """Follow a rollout live until it ends; the exit code then says how.
 
-    Watching changes nothing: q or Ctrl-C leaves, and the rollout goes on.
+    Use it from a second terminal: it shows what `rollout run` shows. Of a rollout that has ended it shows the last
+    picture. Watching changes nothing: q or Ctrl-C leaves, and the rollout goes on. The keys p, a and x ask whoever
+    drives it to pause or resume, to go on where a step waits for approval, and to abort; the answer is shown.
+
     ROLLOUT is an id, the beginning of one, or a name; without it, the newest that can be meant.
     """
     from orchestrator import app as use_cases
     from orchestrator.cli.driving import conclude
     from orchestrator.cli.following import Follower
-    from orchestrator.cli.live import face as choose_face
-    from orchestrator.cli.session import within
+    from orchestrator.cli.main import INTERRUPTED, SUCCEEDED
+    from orchestrator.cli.session import warn, within
+    from orchestrator.cli.shown import Shown
 
     async def work(app: use_cases.App) -> int:
-        left = asyncio.Event()
+        left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def leave(code: int) -> None:
+            if not left.done():
+                left.set_result(code)
+
         follower = Follower(app)
         follower.follow(await use_cases.find(app, ref))
-        keys = sys.stdin.isatty()
-        face = choose_face(
-            footer=f"{'q' if keys else 'Ctrl-C'}: leave (the rollout goes on)", for_programs=output == "json"
+        shown = Shown(
+            follower,
+            for_programs=output != "text",
+            driving=False,
+            without="Ctrl-C: leave (the rollout goes on)",
+            leave=lambda: leave(SUCCEEDED),
+            interrupted=lambda _: leave(INTERRUPTED),
         )
-        with pressed("q", left) if keys else contextlib.nullcontext():
-            showing = asyncio.create_task(follower.keep_showing(face))
-            leaving = asyncio.create_task(left.wait())
-            try:
-                await asyncio.wait({showing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                if showing.done():
-                    showing.result()
-            finally:
-                showing.cancel()
-                leaving.cancel()
-                await asyncio.gather(showing, leaving, return_exceptions=True)
-                face.close()
-        if left.is_set() or follower.rollout is None:
-            return 0
+        async with shown:
+            either: list[asyncio.Future[Any]] = [shown.showing, left]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if shown.showing.done():
+                shown.showing.result()
+        if left.done() or follower.rollout is None:
+            warn(f"left: {follower.id} goes on (rollout watch {follower.id} shows it again)")
+            return left.result() if left.done() else SUCCEEDED
         return await conclude(app, follower.rollout, output=output, stop=asyncio.Event())
 
     return within(work)
-
-
-@contextlib.contextmanager
-def pressed(key: str, event: asyncio.Event) -> Iterator[None]:
-    """Set `event` when the key is pressed, without a return key and without an echo; Ctrl-C stays Ctrl-C."""
-    import os
-    import termios
-    import tty
-
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    loop = asyncio.get_running_loop()
-
-    def read() -> None:
-        if key.encode() in os.read(descriptor, 64).lower():
-            event.set()
-
-    tty.setcbreak(descriptor)
-    loop.add_reader(descriptor, read)
-    try:
-        yield
-    finally:
-        loop.remove_reader(descriptor)
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

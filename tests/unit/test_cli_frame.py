@@ -2,12 +2,16 @@
 
 import io
 import time
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from orchestrator import events as ev
-from orchestrator.cli.frame import ASCII, frame
+from orchestrator.cli.frame import frame
+from orchestrator.cli.paint import ASCII, UNICODE
 from orchestrator.cli.plain import Lines, Story
 from orchestrator.views import view
 
@@ -23,9 +27,9 @@ def _utc(monkeypatch):
     time.tzset()
 
 
-def picture(story, *, width=100, height=45, **options):
+def picture(story, *, width=100, height=45, footer=FOOTER, **options):
     shown = view(story.rollout, events=story.events, measurements=story.measurements, now=story.now)
-    return frame(shown, story.events, width=width, height=height, footer=FOOTER, **options)
+    return frame(shown, story.events, width=width, height=height, footer=footer, **options)
 
 
 def lines(story, **options):
@@ -51,13 +55,107 @@ def test_golden_rolled_back(story):
     assert not any(line.startswith("Step ") for line in shown), "an ended rollout is at no step"
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
-@pytest.mark.parametrize("height", [12, 16, 24, 60])
-def test_it_fits(story, made, width, height):
-    shown = lines(canary(story, made), width=width, height=height)
-    assert len(shown) <= height
-    assert max(len(line) for line in shown) <= width
-    assert shown[0].startswith("Rollout   diabetes-20261122-7kq3m"[:width])
+SIZES = [(20, 5), (20, 60), (40, 10), (40, 60), (60, 20), (80, 12), (80, 24), (140, 16), (200, 60)]
+
+
+@pytest.mark.parametrize("kind", ["running", "paused", "approval", "rolled back", "succeeded", "begun"])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_it_fits(story, made, width, height, kind):
+    stand(story, made, kind)
+    for colour, glyphs in ((True, UNICODE), (False, ASCII)):
+        shown = lines(story, width=width, height=height, colour=colour, glyphs=glyphs)
+        assert len(shown) <= height
+        assert max(map(cell_len, shown)) <= width
+        assert any(story.rollout.phase.replace("_", " ") in line for line in shown), "the phase is what matters most"
+
+
+def stand(story, made, kind):
+    match kind:
+        case "running":
+            canary(story, made)
+        case "paused":
+            canary(story, made).tell(ev.Paused("asked", "paused by ada: lunch", story.now + timedelta(hours=24)))
+        case "approval":
+            story.upto_canary().waiting("approval", "waits for approval: 正式リリースしますか？ " * 3, 3600)
+        case "rolled back":
+            story.upto_rolled_back()
+        case "succeeded":
+            story.upto_end()
+
+
+@pytest.mark.parametrize(
+    ("height", "kept"),
+    [
+        (1, ["phase"]),
+        (2, ["phase", "step"]),
+        (3, ["phase", "step", "traffic"]),
+        (4, ["phase", "step", "traffic", "gates"]),
+        (5, ["phase", "step", "traffic", "gates", "footer"]),
+    ],
+)
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_what_matters_most_goes_last(story, made, width, height, kept):
+    text = picture(canary(story, made), width=width, height=height, footer="keys p x q").plain
+    parts = {"phase": "running", "step": "5/7 canary", "traffic": "green 10%", "gates": "errors", "footer": "keys p"}
+    assert [part for part, sign in parts.items() if sign in text] == kept
+
+
+def test_golden_small(story, made):
+    assert "\n".join(lines(canary(story, made), width=20, height=5, footer="keys p x q")) == SMALLEST
+    assert "\n".join(lines(story, width=40, height=10, footer="p pause  x abort  q quit")) == SMALL
+
+
+def test_a_small_picture_keeps_every_share(made):
+    story = made.Story()
+    story.upto_canary().split({"blue": 999, "green": 1})
+    story.rollout = replace(
+        story.rollout,
+        expected=replace(story.rollout.expected, traffic={"recommender-version-41": 995, "recommender-version-42": 5}),
+    )
+    assert "…sion-41 99.5%  …sion-42 0.5%" in lines(story, width=30, height=5)
+    assert "~sion-41 99.5%  ~sion-42 0.5%" in lines(story, width=30, height=5, glyphs=ASCII)
+
+
+def test_wide_characters_keep_the_columns_in_line(story, made):
+    story.enter(0).leave(0)
+    long = "昇格前の確認" * 3
+    story.rollout = replace(
+        story.rollout, stages=tuple(replace(record, name=f"{long} {record.name}") for record in story.rollout.stages)
+    )
+    story.enter(1).waiting("approval", f"waits for approval: {long * 4}", 3600)
+    for width in (20, 41, 60, 90):
+        shown = lines(story, width=width, height=40)
+        assert max(map(cell_len, shown)) <= width
+        assert any("昇格前の確認" in line for line in shown)
+    waiting = [
+        line for line in lines(story, width=60, height=40) if "昇格前" in line and not line.startswith(("├", "└"))
+    ]
+    assert {len(line) - len(line.lstrip()) for line in waiting if line.startswith(" ")} == {10}
+
+
+@pytest.mark.parametrize("width", [20, 60, 100])
+def test_nothing_that_a_plan_says_moves_the_cursor(story, width):
+    story.upto_canary().waiting("approval", "look\x1b[2J at\r\nthis\x07\tnow", 3600)
+    text = picture(story, width=width, height=30).plain
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert "?[2J" in text
+
+
+def test_a_terminal_without_unicode_gets_none(story):
+    story.upto_canary().waiting("approval", "waits for approval: 本番へ×2?", 3600)
+    assert picture(story, glyphs=ASCII, colour=False).plain.isascii()
+
+
+def test_a_notice_is_wrapped_where_there_is_room_and_cut_where_there_is_none(story, made):
+    notice = "pause refused: it is past the point of no return: stable is being deleted, so it goes on to its end"
+    assert " ".join(lines(canary(story, made), width=60, height=45, footer=notice)[-2:]) == notice
+    assert lines(story, width=20, height=5, footer=notice)[-1] == "pause refused: it is"
+
+
+def test_drift_says_both_ways_out(story):
+    story.upto_canary().tell(ev.Paused("drift", "somebody else changed the endpoint: blue 50%"))
+    text = " ".join(" ".join(lines(story)).split())
+    assert f"Do rollout resume {story.id} --take-back to undo it, or --keep-theirs to leave it so and end" in text
 
 
 def test_a_low_terminal_keeps_the_current_step_and_its_gates(story, made):
@@ -215,3 +313,19 @@ Steps
 10:00:12  green 0% errors against blue 1.1% over 20 requests: needs more evidence (20 of …
 
 Ctrl-C: stop safely"""
+SMALLEST = """\
+● running  16s
+5/7 canary 10%  hol…
+blue 90%  green 10%
+? errors  ✔ latency
+keys p x q"""
+SMALL = """\
+diabetes-20261122-7kq3m
+● running  16s
+5/7 canary 10%  hold 6s left, deadline …
+blue 90%  green 10%
+for evidence: the gates need more
+evidence (40s left)
+? errors  CONTINUE  green 0% errors aga…
+✔ latency PASS  green p95 <= 51 ms agai…
+p pause  x abort  q quit"""
