@@ -1,9 +1,9 @@
 """Tells webhooks what happens to a rollout, beside it: nothing here can block or change the rollout.
 
-Other systems hear of a rollout in few words (`NAMES`), not in the journal's many. Each webhook has a queue and a task
-of its own, so that it hears in order, and one that hangs delays no other. What became of a delivery is journalled by
-the driver, so the journal alone says what a driver that died did not deliver: the next one catches up, with the same
-body under the same Idempotency-Key. A webhook hears at least once of all that was not given up.
+Other systems hear of a rollout in few words (`plans.model.NOTIFY_EVENTS`), not in the journal's many. Each webhook has
+a queue and a task of its own, so that it hears in order, and one that hangs delays no other. What became of a delivery
+is journalled by the driver, so the journal alone says what a driver that died did not deliver: the next one catches up,
+with the same body under the same Idempotency-Key. A webhook hears at least once of all that was not given up.
 """
 
 import asyncio
@@ -24,18 +24,6 @@ from plans.units import show_duration
 from providers.errors import ProviderError
 from providers.http import Http
 
-NAMES = (
-    "started",
-    "step_passed",
-    "waiting_for_approval",
-    "paused",
-    "resumed",
-    "rolling_back",
-    "succeeded",
-    "rolled_back",
-    "failed",
-)
-"""What a webhook can hear of."""
 TIMEOUT = 10.0
 """Seconds for one try."""
 RETRIES = 5
