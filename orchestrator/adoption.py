@@ -59,4 +59,6 @@ async def edits(
             raise Refused(
                 f"the edited plan cannot be adopted: the candidate {name} is another one; abort, and run the new plan"
             )
-    return edited, anew, ev.Adopted(pinned.sha256, edited.sha256, tuple(stage.name for stage in anew))
+    options = {name: value for name, value in rollout.options.items() if name != "keep_candidate"}
+    options |= {"keep_candidate": True} if edited.plan.on_rollback.candidate == "keep" else {}
+    return edited, anew, ev.Adopted(pinned.sha256, edited.sha256, tuple(stage.name for stage in anew), options)

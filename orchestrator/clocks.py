@@ -3,19 +3,24 @@
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from orchestrator.rollout import Rollout
+from orchestrator.rollout import Progress, Rollout
 from orchestrator.stages import Stage
 from plans.steps import ApproveStep, Until, WaitStep
 
 
-def stage_clocks(stage: Stage, now: datetime, extended: float = 0.0) -> tuple[datetime | None, datetime | None]:
+def stage_clocks(
+    stage: Stage, now: datetime, progress: Progress | None = None
+) -> tuple[datetime | None, datetime | None]:
     """(end of the hold, deadline) for a stage whose target was verified at `now`; None where there is none.
 
-    `extended`: seconds that humans have added to its deadline.
+    `progress`: of the stage. What humans have added to its deadline counts; and a time of day is the next one since the
+    stage first began, however often it began anew.
     """
+    progress = progress or Progress()
+    extended = progress.extended
     match stage.work:
         case WaitStep(wait=Until() as until):
-            return next_time(until, now), None
+            return next_time(until, progress.entered_at or now), None
         case WaitStep(wait=seconds):
             return now + timedelta(seconds=float(seconds)), None  # type: ignore[arg-type]
         case ApproveStep(timeout=timeout):
@@ -47,6 +52,8 @@ def resumed_clocks(
     hold = now + timedelta(seconds=p.hold_left) if p.hold_left is not None else None
     if extend:
         return hold, now + timedelta(seconds=p.deadline_left or 0.0) + more
+    if isinstance(stage.work, ApproveStep) and rollout.paused in ("error", "step"):
+        return hold, now + timedelta(seconds=stage.work.timeout)
     if rollout.paused in ("undecided", "no_data", "error", "step"):
         return hold, whole if p.reached_at is None or stage.gates else None
     return hold, now + timedelta(seconds=p.deadline_left) if p.deadline_left is not None else None

@@ -189,7 +189,7 @@ class _Compiler:
 
     def _stage(self, name: str, kind: Kind, work: Target | Task, **extra: object) -> Stage:
         step, exposure = self.plan.steps[self.number], self.traffic.get(self.roles.candidate or "", 0)
-        guards = self.guards if exposure else ()
+        guards = tuple(self._guard(gate, step) for gate in self.guards) if exposure else ()
         budget = self.plan.budget.bad_responses if self.plan.budget is not None and exposure else None
         fields = {"interval": self.interval, "guards": guards, "budget": budget, **extra}
         return Stage(
@@ -205,6 +205,15 @@ class _Compiler:
             exposure=exposure,
             standing=None if isinstance(work, Target) else Target(self.traffic, gone=self.gone),
             **fields,  # type: ignore[arg-type]
+        )
+
+    def _guard(self, gate: Gate, step: Step) -> Gate:
+        """A gate of an earlier step as it guards this one: its own word, else this step's, else the plan's."""
+        own = self.plan.gates[gate.name]
+        return replace(
+            gate,
+            on_fail=own.on_fail or step.on_fail or self.plan.on_fail,
+            on_error=own.on_error or step.on_error or self.plan.on_error,
         )
 
     def _deploy(self, step: DeployStep) -> Stage:
@@ -403,7 +412,8 @@ class _Compiler:
                 return self._stage("webhook", "webhook", step)
             case LoadStep(load=load):
                 long = show_duration(step.for_ or 0)
-                what = f"{load} requests" if isinstance(load, int) else f"{show_frequency(load)} for {long}"
+                count = f"{load} requests" + (f" in {long}" if step.for_ else "")
+                what = count if isinstance(load, int) else f"{show_frequency(load)} for {long}"
                 return self._stage(f"load {what}", "load", step)
 
 

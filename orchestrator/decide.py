@@ -177,6 +177,9 @@ def _running(s: Situation) -> Decision:
     if differences:
         return _drifted(s, differences)
     if r.progress.entered_at is None:
+        unread = holding.unreadable(s, stage)
+        if unread is not None:
+            return unread
         # Until the target is reached; its own clocks then begin.
         counted = isinstance(stage.work, Target) and stage.deadline is not None
         return Enter(stage, s.now + timedelta(seconds=stage.deadline or 0) if counted else None)
@@ -206,6 +209,13 @@ def _towards(s: Situation, stage: Stage, target: Target) -> Decision:
         replace_existing=bool(r.options.get("replace")),
         capabilities=s.capabilities,
     )
+    if stage.watched and not stage.gates and not r.progress.leaving:
+        # A deployment takes its time, and the candidate answers clients meanwhile.
+        harm = holding.condemned(s, stage)
+        if harm is not None:
+            return harm
+        if holding.due(s, stage, held=False):
+            return Measure(stage)
     late = r.progress.deadline is not None and s.now >= r.progress.deadline and not r.progress.leaving
     intent = first_intent(r)
     if intent is not None:
@@ -302,7 +312,7 @@ def _paused(s: Situation) -> Decision:
         return RollBack("pause_limit", f"nobody resumed it in time; it was paused because {r.reason}")
     if s.interrupted or s.exit_on_pause:
         return _depart(s, r.reason or "paused")
-    if stage is not None and holding.covered(s):
+    if stage is not None and holding.covered(s, stage):
         return Resume(None, restart=r.parked, take_back=False)
     watched = stage is not None and stage.watched and r.progress.reached_at is not None and not r.parked
     if stage is not None and watched and not r.progress.leaving:

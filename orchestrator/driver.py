@@ -357,7 +357,7 @@ class Driver:
                 await self._cannot_measure(str(error))
                 return
             self._anew = False
-        hold_until, deadline = stage_clocks(stage, self._clock(), self.rollout.progress.extended)
+        hold_until, deadline = stage_clocks(stage, self._clock(), self.rollout.progress)
         # In an advisory rollout the split is somebody else's: remembered as it was found.
         found = Snapshot.of(self._observed) if self.rollout.advisory else None
         await self._journal.write(ev.Reached(hold_until, deadline, bad, found), evidence=evidence)

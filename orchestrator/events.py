@@ -265,11 +265,12 @@ class Commanded:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """The edited plan was pinned in place of the old one."""
+    """The edited plan was pinned in place of the old one. `options`: those that are new with it, or None."""
 
     old: str
     new: str
     stages: tuple[str, ...]
+    options: Mapping[str, bool] | None = None
     kind: Literal["adopted"] = "adopted"
 
 

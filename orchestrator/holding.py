@@ -74,11 +74,11 @@ def condemned(s: Situation, stage: Stage) -> Finish | RollBack | Pause | None:
     spent = overspent(s, stage)
     if spent is not None:
         return consequence(s, "rollback", "budget", spent)
-    failed = failing(s)
+    failed = failing(s, stage)
     if failed is not None:
         reaction = next((gate.on_fail for gate in (*stage.gates, *stage.guards) if gate.name == failed.gate), None)
         judgement = s.rollout.progress.judgement
-        if judgement is not None and failed.gate == judgement.culprit:
+        if stage.gates and judgement is not None and failed.gate == judgement.culprit:
             reaction = judgement.on_fail
         return consequence(s, reaction or stage.on_fail, "gate", f"{stage.name}: gate {failed.gate}: {failed.sentence}")
     return unreadable(s, stage)
@@ -94,9 +94,13 @@ def overspent(s: Situation, stage: Stage) -> str | None:
     )
 
 
-def failing(s: Situation) -> Verdict | None:
-    """The verdict of the gate that fails, the culprit first; gates that a human set aside do not count."""
-    judgement, aside = s.rollout.progress.judgement, s.rollout.progress.despite
+def failing(s: Situation, stage: Stage) -> Verdict | None:
+    """The verdict of the gate that fails, the culprit first; gates that a human set aside do not count.
+
+    One that was set aside in its own stage stays so where it only guards: its evidence is the same.
+    """
+    judgement = s.rollout.progress.judgement
+    aside = s.rollout.progress.despite if stage.gates else s.rollout.set_aside
     if judgement is None or judgement.outcome != "failed":
         return None
     failed = [each for each in judgement.verdicts if each.verdict == "FAIL" and each.gate not in aside]
@@ -110,9 +114,9 @@ def unreadable(s: Situation, stage: Stage) -> Finish | RollBack | Pause | None:
     unread = max((verdict.errors for verdict in judgement.verdicts), default=0) if judgement is not None else 0
     if max(p.errors, unread) >= ERRORS_THAT_ACT:
         what = p.last_error if p.errors >= ERRORS_THAT_ACT or judgement is None else judgement.sentence
-        return consequence(
-            s, _strictest(stage, "on_error"), "error", f"could not be measured {ERRORS_THAT_ACT} times in a row: {what}"
-        )
+        verdicts = judgement.verdicts if judgement is not None and p.errors < ERRORS_THAT_ACT else ()
+        wanted = _wanted(stage, "on_error", {each.gate for each in verdicts if each.errors >= ERRORS_THAT_ACT} or None)
+        return consequence(s, wanted, "error", f"could not be measured {ERRORS_THAT_ACT} times in a row: {what}")
     return None
 
 
@@ -130,13 +134,13 @@ def consequence(s: Situation, wanted: Consequence, cause: Cause, reason: str) ->
     return Pause("step" if cause == "approval" else cause, reason)
 
 
-def covered(s: Situation) -> bool:
+def covered(s: Situation, stage: Stage) -> bool:
     """Whether what a paused stage was stopped for has since been set aside by a human."""
     p = s.rollout.progress
     if not p.despite or p.judgement is None:
         return False
     if s.rollout.paused == "gate":
-        return failing(s) is None
+        return failing(s, stage) is None
     return s.rollout.paused in ("undecided", "no_data", "error") and not _open(p.judgement.verdicts, p.despite)
 
 
@@ -165,14 +169,26 @@ def _passed(stage: Stage, judgement: Judgement | None, aside: Sequence[str]) -> 
 def _undecided(s: Situation, stage: Stage) -> Decision:
     judgement = s.rollout.progress.judgement
     limit = f"within {show_duration(stage.deadline or 0)}"
-    if judgement is None or judgement.outcome == "no_data":
-        what = judgement.sentence if judgement is not None else "nothing was measured"
-        return consequence(s, _strictest(stage, "on_no_data"), "no_data", f"{stage.name}: no data {limit}: {what}")
-    return consequence(
-        s, _strictest(stage, "on_undecided"), "undecided", f"{stage.name}: undecided {limit}: {judgement.sentence}"
-    )
+    if judgement is None:
+        wanted = _wanted(stage, "on_no_data", None)
+        return consequence(s, wanted, "no_data", f"{stage.name}: no data {limit}: nothing was measured")
+    # Each gate that has not passed answers for itself.
+    left = _open(judgement.verdicts, s.rollout.progress.despite)
+    silent = {each.gate for each in left if each.verdict == "NO_DATA"}
+    answers = {_wanted(stage, "on_no_data" if each.gate in silent else "on_undecided", {each.gate}) for each in left}
+    answers = answers or {_wanted(stage, "on_undecided", None)}  # all had passed, and then could not be read
+    wanted = "rollback" if "rollback" in answers else "pause"
+    if judgement.outcome == "no_data":
+        return consequence(s, wanted, "no_data", f"{stage.name}: no data {limit}: {judgement.sentence}")
+    return consequence(s, wanted, "undecided", f"{stage.name}: undecided {limit}: {judgement.sentence}")
 
 
-def _strictest(stage: Stage, field: Literal["on_error", "on_no_data", "on_undecided"]) -> Consequence:
-    wanted = {getattr(gate, field) for gate in stage.gates} or {getattr(stage, field)}
+def _wanted(
+    stage: Stage, field: Literal["on_error", "on_no_data", "on_undecided"], names: set[str] | None
+) -> Consequence:
+    """The strictest answer of these gates (of all that judge the stage without `names`); the step's where there is
+    none.
+    """
+    judges = [gate for gate in stage.gates or stage.guards if names is None or gate.name in names]
+    wanted = {getattr(gate, field) for gate in judges} or {getattr(stage, field)}
     return "rollback" if "rollback" in wanted else "pause"

@@ -125,6 +125,7 @@ class Rollout:
         logs: where the candidate's logs were kept, "" when there were none.
         measurements: how many were fed.
         spent: bad live responses by the candidate so far, where there is a budget.
+        set_aside: gates that a human set aside in any stage: where they only guard, they stay so.
         options: flags it was started with.
     """
 
@@ -160,6 +161,7 @@ class Rollout:
     logs: str | None = None
     measurements: int = 0
     spent: int = 0
+    set_aside: tuple[str, ...] = ()
     options: Mapping[str, bool] = field(default_factory=dict)
     last_seq: int = 0
 
@@ -270,7 +272,8 @@ def _fold(rollout: Rollout, event: Event) -> Rollout:  # noqa: C901 - one case f
             return replace(rollout, progress=replace(progress, task_ok=ok, task_detail=detail, task_not_before=None))
         case Approved(despite=str(gate)):
             aside = (*progress.despite, *([gate] if gate not in progress.despite else []))
-            return replace(rollout, progress=replace(progress, despite=aside))
+            ever = (*rollout.set_aside, *([gate] if gate not in rollout.set_aside else []))
+            return replace(rollout, progress=replace(progress, despite=aside), set_aside=ever)
         case Approved(by=by):
             return replace(rollout, progress=replace(progress, approved_by=by))
         case Leaving(reason=reason):
@@ -299,10 +302,11 @@ def _fold(rollout: Rollout, event: Event) -> Rollout:  # noqa: C901 - one case f
         case Extended(seconds=seconds, deadline=deadline):
             longer = replace(progress, deadline=deadline, extended=progress.extended + seconds)
             return replace(rollout, progress=longer)
-        case Adopted(new=new, stages=stages):
+        case Adopted(new=new, stages=stages, options=options):
             kept = rollout.stages[: rollout.stage]
             anew = (*kept, *(StageRecord(name) for name in stages[len(kept) :]))
-            return replace(rollout, bundle=new, stages=anew, progress=Progress())
+            options = rollout.options if options is None else options
+            return replace(rollout, bundle=new, stages=anew, progress=Progress(), options=options)
         case RollbackBegan(cause=cause, reason=reason):
             moved = _move(rollout, "roll_back")
             state: StageOutcome = "undone" if cause in ("abort", "pause_limit") else "failed"

@@ -158,7 +158,7 @@ class LoadStep(StepFields):
     load: units.Burst = Field(description="A count such as 500, or a frequency such as 200/s.")
     request: Text | InlineRequest = Field(description="A file with the body, or {body: ...}.")
     for_: Annotated[Duration, Field(gt=0)] | None = Field(
-        default=None, alias="for", description="How long, where a frequency is given."
+        default=None, alias="for", description="How long; a frequency needs it, and a count is spread over it."
     )
 
     @model_validator(mode="after")

@@ -88,7 +88,8 @@ async def run_load(step: LoadStep, body: bytes, *, provider: Provider, endpoint:
     if not isinstance(provider, Invokes):
         return TaskResult(False, f"provider {provider.name} cannot send requests")
     if isinstance(step.load, int):
-        good, bad = await send(provider, endpoint, body, rate=None, count=step.load)
+        spread = step.load / step.for_ if step.for_ else None
+        good, bad = await send(provider, endpoint, body, rate=spread, count=step.load)
     else:
         good, bad = await send(
             provider, endpoint, body, rate=step.load, count=max(1, round(step.load * (step.for_ or 0)))
