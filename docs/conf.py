@@ -28,6 +28,8 @@ ORDER = (
     "operations",
     "plan-reference",
     "cli",
+    "json",
+    "messages",
     "providers",
     "glossary",
     "how-it-works",

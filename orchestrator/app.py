@@ -247,6 +247,12 @@ async def resume(app: App, ref: str | None, flags: Flags, *, watcher: Watcher, s
     """
     rollout = await find(app, ref, active=True)
     _not_ended(rollout, "resume")
+    plain = not (flags.take_back or flags.keep_theirs or flags.extend)
+    if plain and (await as_it_stands(app, rollout)).worker is None:
+        pending = await app.store.commands(rollout.id)
+        if any(command.kind == "resume" for command in pending):
+            # Somebody asked for it and did not live to see it: asked once more, it would be refused as done.
+            return await _take_up(app, rollout, flags, watcher=watcher, stop=stop)
     if rollout.phase == "paused" or flags.extend:
         args: dict[str, Any] = {"take_back": flags.take_back, "keep_theirs": flags.keep_theirs}
         args |= {"extend": flags.extend} if flags.extend else {}

@@ -192,6 +192,17 @@ async def test_a_safe_stop_parks_the_candidate_and_resume_proves_anew(lab) -> No
     assert len(reached) == 9
 
 
+async def test_a_resume_that_somebody_did_not_live_to_see_is_not_in_the_way_of_the_next(lab) -> None:
+    lab.on_event.append(lambda rollout, event: lab.stop.set() if event.body.kind == "measured" else None)
+    left = await lab.run()
+    assert left.paused == "interrupted"
+    lab.on_event.clear()
+    lab.stop.clear()
+    await use_cases.post(lab.app, "resume", left)
+    assert (await lab.resume()).phase == "succeeded"
+    assert "commanded" not in lab.kinds()
+
+
 async def test_leave_exposed_leaves_it(lab) -> None:
     lab.on_event.append(
         lambda rollout, event: (
