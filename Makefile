@@ -66,7 +66,7 @@ lint: .venv/.dev
 	.venv/bin/lint-imports
 
 check: lint
-	.venv/bin/pytest -q tests/unit
+	.venv/bin/pytest -q -n $(WORKERS) tests/unit
 
 bench: .venv/.dev
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; .venv/bin/python "$$b" || exit 1; done
