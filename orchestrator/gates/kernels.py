@@ -33,6 +33,9 @@ PASS_MULTIPLES: tuple[float, ...] = (*np.geomspace(0.9, 0.05, 13).tolist(), 0.0)
 PASS_MULTIPLES_EXACT: tuple[float, ...] = PASS_MULTIPLES[:-1]
 """Alternatives of the pass side where rates are high, so that "never" is not worth a bet."""
 
+STAKES: tuple[float, ...] = tuple(np.geomspace(0.002, 0.95, 16).tolist())
+"""Alternatives of the paired bets: the share of the largest stake that cannot ruin the gambler."""
+
 _EDGE = 1e-6
 
 
@@ -119,6 +122,42 @@ def ratio_evidence_exact(
     return _running(ratio_increments_exact(*counts, stable_rate, ratio, slack, side, multiples))
 
 
+def paired_evidence(
+    both_bad: ArrayLike,
+    only_candidate_bad: ArrayLike,
+    only_stable_bad: ArrayLike,
+    neither_bad: ArrayLike,
+    ratio: float,
+    slack: float,
+    side: Side,
+    stakes: Sequence[float] | None = None,
+) -> Floats:
+    """Running log evidence about *candidate's rate <= ratio * stable's rate + slack*, from pairs of the same request.
+
+    What both sides share, such as a request that nobody can answer, cancels out, so pairs decide with fewer requests
+    than two streams do. Each pair is a bet on Z = G - ratio * B - slack, where G and B are 1 when the candidate's and
+    stable's answer was bad; the null says that Z is not positive in expectation. With ratio 1 and slack 0 this is a
+    sequential McNemar test.
+
+    Args:
+        both_bad, only_candidate_bad, only_stable_bad, neither_bad: pairs of each poll by outcome, polls on the last
+            axis.
+        ratio, slack: of the tolerance; both >= 0, slack < 1.
+        side: "fail" tests that the candidate is within, "pass" that it is at or beyond.
+        stakes: alternatives, as shares (above 0, below 1) of the largest stake; None for the standard ones.
+
+    Returns:
+        log of the mean wealth over the stakes after each poll, in the counts' shape.
+
+    Raises:
+        ValueError: a count, the tolerance or a stake is out of its range.
+
+    Source: Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting" (2024).
+    """
+    counts = (both_bad, only_candidate_bad, only_stable_bad, neither_bad)
+    return _running(paired_increments(*counts, ratio, slack, side, stakes))
+
+
 def bound_increments(
     bad: ArrayLike, total: ArrayLike, bound: float, side: Side, multiples: Sequence[float] | None = None
 ) -> Floats:
@@ -185,6 +224,42 @@ def ratio_increments_exact(
     a, b = (np.maximum(a, 0.0), np.minimum(b, 0.0)) if side == "fail" else (np.minimum(a, 0.0), np.maximum(b, 0.0))
     won = _times_log(k_c, 1 + a) + k_s * np.log1p(b) - exact_normaliser(n_c, n_s, a, b, ratio, slack)
     return np.where(comparable, won, 0.0)
+
+
+def paired_increments(
+    both_bad: ArrayLike,
+    only_candidate_bad: ArrayLike,
+    only_stable_bad: ArrayLike,
+    neither_bad: ArrayLike,
+    ratio: float,
+    slack: float,
+    side: Side,
+    stakes: Sequence[float] | None = None,
+) -> Floats:
+    """Log wealth that each alternative of `paired_evidence` wins in each poll, alternatives on a new last axis."""
+    _check_tolerance(ratio, slack)
+    if ratio + slack <= 0:
+        raise ValueError("the tolerance is 0 x + 0, which leaves nothing to bet on; ratio or slack must be above 0")
+    if side not in ("fail", "pass"):
+        raise ValueError(f'the side is {side!r}; it must be "fail" or "pass"')
+    shares = np.asarray(STAKES if stakes is None else stakes, dtype=np.float64)
+    if shares.ndim != 1 or not shares.size or not np.all((shares > 0) & (shares < 1)):
+        raise ValueError("stakes must be one or more numbers, each above 0 and below 1")
+    given = np.broadcast_arrays(
+        *(np.asarray(n, dtype=np.float64) for n in (both_bad, only_candidate_bad, only_stable_bad, neither_bad))
+    )
+    if not all(np.all((n >= 0) & (n < np.inf)) for n in given):
+        raise ValueError("pairs must be finite counts, none of them negative")
+    both, only_c, only_s, neither = (n[..., np.newaxis] for n in given)
+    # The stake is largest where the worst outcome for this side would take all of it.
+    stake = shares / (ratio + slack) if side == "fail" else -shares / (1 - slack)
+    won: Floats = (
+        both * np.log1p(stake * (1 - ratio - slack))
+        + only_c * np.log1p(stake * (1 - slack))
+        + only_s * np.log1p(-stake * (ratio + slack))
+        + neither * np.log1p(-stake * slack)
+    )
+    return won
 
 
 def exact_normaliser(n_c: Floats, n_s: Floats, a: Floats, b: Floats, ratio: float, slack: float) -> Floats:
