@@ -6,6 +6,7 @@ old cursor or goes on from the new one, and never feeds twice. Where the plan ha
 responses are counted besides, also between two stages and where no gate looks.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.gates.judge import Judgement, judge
@@ -13,6 +14,7 @@ from orchestrator.gates.spec import is_error
 from orchestrator.gates.state import GateState
 from orchestrator.rollout import Rollout
 from orchestrator.stages import Stage, gated_count
+from orchestrator.standing import Roles
 from orchestrator.store.base import Evidence
 from providers.base import Measures, Provider
 from providers.errors import Unsupported
@@ -39,7 +41,7 @@ async def before_exposure(provider: Provider, rollout: Rollout, stages: tuple[St
     Raises ProviderError when the endpoint cannot be read.
     """
     cursor = (await _measure(provider, rollout, None)).cursor
-    return Evidence(rollout.measurements, cursor, _no_evidence(stages))
+    return Evidence(rollout.measurements, cursor, no_evidence(stages))
 
 
 async def open_stage(
@@ -59,50 +61,62 @@ async def open_stage(
     since = evidence.cursor if evidence is not None and stage.budget is not None else None
     measured = await _measure(provider, rollout, since)
     cursor, bad = measured.cursor, _bad(measured, rollout, stage)
+    gates = evidence.gates if evidence is not None else no_evidence(stages)
     if stage.gated is None:
-        gates = evidence.gates if evidence is not None else _no_evidence(stages)
         return Evidence(rollout.measurements, cursor, gates), bad
-    if evidence is None or anew or evidence.gates.stages != gated_count(stages):
-        gates = _no_evidence(stages)
-    else:
-        gates = evidence.gates
+    if anew or gates.stages != gated_count(stages):
+        gates = no_evidence(stages)
+    return Evidence(rollout.measurements, cursor, entered(gates, rollout.roles, stage)), bad
+
+
+def entered(gates: GateState, roles: Roles, stage: Stage) -> GateState:
+    """The evidence as a gated stage begins, or begins again."""
+    if stage.gated is None:
+        raise ValueError(f"{stage.name} has no gates")
     if gates.stage == stage.gated:
-        return Evidence(rollout.measurements, cursor, gates.restart_pass()), bad
-    roles = rollout.roles
-    target = stage.work
-    served = getattr(target, "traffic", {})
+        return gates.restart_pass()
+    served = getattr(stage.work, "traffic", {})
     stable = roles.stable if roles.stable and served.get(roles.stable) else None
-    entered = gates.enter(
-        stage.gated, stage.gates, roles.candidate or "", stable, "mirror" if stage.mirrored else "live"
-    )
-    return Evidence(rollout.measurements, cursor, entered), bad
+    return gates.enter(stage.gated, stage.gates, roles.candidate or "", stable, "mirror" if stage.mirrored else "live")
 
 
 async def feed(provider: Provider, rollout: Rollout, stage: Stage, evidence: Evidence) -> Fed:
     """Measure since the cursor, fold and judge. Raises ProviderError when the endpoint cannot be read."""
     measurement = await _measure(provider, rollout, evidence.cursor)
-    gates = evidence.gates
-    if stage.gates or stage.guards:
-        seconds = (measurement.end - measurement.start).total_seconds()
-        gates = gates.fold(measurement, gap=seconds > A_GAP * stage.interval)
-        judgement = judge(gates)
-    else:
-        judgement = judge(GateState.begin((), 1))
+    seconds = (measurement.end - measurement.start).total_seconds()
+    gates, judgement = judged(evidence.gates, stage, [measurement], gap=seconds > A_GAP * stage.interval)
     number = rollout.measurements + 1
     after = Evidence(number, measurement.cursor, gates)
     return Fed(number, measurement, after, judgement, _bad(measurement, rollout, stage))
 
 
-def _bad(measurement: Measurement, rollout: Rollout, stage: Stage) -> int:
-    if stage.budget is None or measurement.lost or not rollout.roles.candidate:
+def judged(
+    gates: GateState, stage: Stage, measurements: Iterable[Measurement], *, gap: bool
+) -> tuple[GateState, Judgement]:
+    """The evidence with these measurements, and what it allows then. `gap`: they span a time when nobody measured."""
+    if not (stage.gates or stage.guards):
+        return gates, judge(GateState.begin((), 1))
+    for measurement in measurements:
+        gates = gates.fold(measurement, gap=gap)
+    return gates, judge(gates)
+
+
+def bad_responses(measurement: Measurement, candidate: str | None) -> int:
+    """Bad live responses by the candidate."""
+    if measurement.lost or not candidate:
         return 0
-    classes = measurement.leg(rollout.roles.candidate, "live").classes
+    classes = measurement.leg(candidate, "live").classes
     return sum(count for status, count in classes.items() if is_error(status))
 
 
-def _no_evidence(stages: tuple[Stage, ...]) -> GateState:
+def no_evidence(stages: Sequence[Stage]) -> GateState:
+    """The evidence before the first stage."""
     gates = {gate.name: gate for stage in stages for gate in stage.gates}
     return GateState.begin(tuple(gates.values()), max(1, gated_count(stages)))
+
+
+def _bad(measurement: Measurement, rollout: Rollout, stage: Stage) -> int:
+    return bad_responses(measurement, rollout.roles.candidate) if stage.budget is not None else 0
 
 
 async def _measure(provider: Provider, rollout: Rollout, cursor: Cursor | None) -> Measurement:
