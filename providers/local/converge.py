@@ -51,7 +51,6 @@ class Machine:
         admin: its proxy.
         ports: of this user.
         resolve: secret references -> their values.
-        pair_log: whether pairs are logged while there is a mirror.
         concurrency: of the proxy.
     """
 
@@ -60,7 +59,6 @@ class Machine:
     admin: Admin
     ports: PortRegistry
     resolve: Callable[[str], str]
-    pair_log: bool = False
     concurrency: int = 1
 
 
@@ -267,7 +265,7 @@ def run_proxy(machine: Machine, state: State) -> None:
     """Want Envoy, as this version of the program would start it. Its other files are in place before."""
     layout = machine.layout
     bootstrap = xds.bootstrap(
-        port=state.port, admin=machine.admin.path, xds=layout.xds, pairs=layout.directory / "pairs.ndjson"
+        port=state.port, admin=machine.admin.path, xds=layout.xds, pairs=layout.directory / xds.PAIR_LOG
     )
     write(layout.bootstrap, json.dumps(bootstrap).encode())
     layout.logs.mkdir(mode=0o700, exist_ok=True)
@@ -345,7 +343,7 @@ def _configure(machine: Machine, state: State, view: View | None) -> tuple[State
 def _routes(machine: Machine, state: State) -> dict[str, Any]:
     keys = load_keys(machine.layout)
     upstreams = tuple(launching.upstream(one) for one in state.deployments.values() if one.leaving is None)
-    routing = xds.Routing(upstreams, state.traffic, state.mirror, (keys.primary, keys.secondary), machine.pair_log)
+    routing = xds.Routing(upstreams, state.traffic, state.mirror, (keys.primary, keys.secondary))
     return xds.routes(routing)
 
 

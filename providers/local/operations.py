@@ -59,10 +59,10 @@ class _Copying:
 class Operations:
     """Begins and polls actions on the endpoints of one home directory."""
 
-    def __init__(self, context: Context, *, concurrency: int, pair_log: bool) -> None:
+    def __init__(self, context: Context, *, concurrency: int) -> None:
         self._context = context
         self._home = context.home / "local"
-        self._concurrency, self._pair_log = concurrency, pair_log
+        self._concurrency = concurrency
         self._copies: dict[Path, _Copying] = {}
 
     def layout(self, endpoint: str) -> Layout:
@@ -80,7 +80,6 @@ class Operations:
             Admin(socket_path(runtime, "envoy.sock")),
             PortRegistry(self._home / "ports.json"),
             self._context.resolve,
-            self._pair_log,
             self._concurrency,
         )
 

@@ -53,13 +53,11 @@ class Options(BaseModel):
 
     Attributes:
         concurrency: threads of each endpoint's proxy.
-        pair_log: whether live and mirrored requests are logged in the endpoint's directory, to be joined by hand.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     concurrency: Annotated[int, Field(ge=1, le=64)] = 1
-    pair_log: bool = False
 
 
 class LocalProvider:
@@ -71,7 +69,7 @@ class LocalProvider:
     def __init__(self, options: BaseModel, context: Context) -> None:
         chosen = Options.model_validate(options.model_dump())
         self._context = context
-        self._operations = Operations(context, concurrency=chosen.concurrency, pair_log=chosen.pair_log)
+        self._operations = Operations(context, concurrency=chosen.concurrency)
         self._http = Http(direct=True)
 
     # Provider

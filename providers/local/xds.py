@@ -23,6 +23,8 @@ from providers.measurement import Source
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 PAIR_HEADER = "x-rollout-pair"
+PAIR_LOG = "pairs.ndjson"
+"""Name of the log of mirrored requests and their twins, in the endpoint's directory."""
 LEG_PREFIX = "leg"
 SUFFIXES: Mapping[Source, str] = {"live": "", "mirror": "~mirror", "direct": "~direct"}
 """What is added to a deployment's name to get the cluster that serves one source."""
@@ -32,11 +34,14 @@ _TYPE = "type.googleapis.com/"
 _HTTP = _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 _UPSTREAM_US = "%COMMON_DURATION(US_TX_BEG:US_RX_END:us)%"
+# Nothing that a client chooses stands in a line.
 _PAIR_LINE = {
     "at": "%START_TIME(%s.%6f)%",
+    "end": "%EMIT_TIME(%s.%6f)%",
     "id": "%REQ(X-REQUEST-ID)%",
     "cluster": "%UPSTREAM_CLUSTER_RAW%",
     "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
     "us": _UPSTREAM_US,
 }
 
@@ -64,14 +69,12 @@ class Routing:
         upstreams: every deployment that can be addressed.
         traffic, mirror: deployment -> share, tenths of a percent.
         keys: bearer keys that are let in.
-        pair_log: whether live and mirrored requests are logged, to be joined.
     """
 
     upstreams: tuple[Upstream, ...] = ()
     traffic: Mapping[str, int] = field(default_factory=dict)
     mirror: Mapping[str, int] = field(default_factory=dict)
     keys: tuple[str, ...] = field(default=(), repr=False)
-    pair_log: bool = False
 
 
 def bootstrap(*, port: int, admin: Path, xds: Path, pairs: Path) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def bootstrap(*, port: int, admin: Path, xds: Path, pairs: Path) -> dict[str, An
         port: the listener's, on 127.0.0.1.
         admin: unix socket to serve the admin interface on.
         xds: folder with one folder a resource.
-        pairs: file for the lines of `Routing.pair_log`.
+        pairs: file that mirrored requests and their twins are logged in.
     """
     manager = {
         "@type": _HTTP,
@@ -164,7 +167,7 @@ def routes(routing: Routing) -> dict[str, Any]:
     table += [_direct(upstream) for upstream in routing.upstreams]
     named = {"prefix": "/", "headers": [{"name": DEPLOYMENT_HEADER, "present_match": True}]}
     table.append({"name": "unknown", "match": named, **_answer(404, "No deployment of that name.")})
-    table.append(_live(routing))
+    table += _live(routing)
     configuration = {
         "@type": _TYPE + "envoy.config.route.v3.RouteConfiguration",
         "name": "endpoint",
@@ -232,7 +235,7 @@ def _leg_statistics() -> dict[str, Any]:
 
 def _pair_log(path: Path) -> dict[str, Any]:
     # Always configured: a changed listener would close every connection. A header that only our routes can set
-    # switches it.
+    # chooses what is logged.
     return {
         "name": "envoy.access_loggers.file",
         "filter": {"header_filter": {"header": {"name": PAIR_HEADER, "present_match": True}}},
@@ -318,10 +321,17 @@ def _direct(upstream: Upstream) -> dict[str, Any]:
     }
 
 
-def _live(routing: Routing) -> dict[str, Any]:
+def _live(routing: Routing) -> list[dict[str, Any]]:
+    """The routes by weight: one for what is mirrored, then one for the rest.
+
+    Only the first one's requests bear the header that has them logged, on both legs, so that a live line always has, or
+    had, a copy. Split, mirror and the choice between the routes take the same random number of the request: with the
+    modulus of the weights (1000) split and mirror would be one choice, and with a million for both of the others these
+    two always agree.
+    """
     weights = {name: share for name, share in sorted(routing.traffic.items()) if share}
     if not weights:
-        return {"name": "live", "match": {"prefix": "/"}, **_answer(404, "No deployment has traffic.")}
+        return [{"name": "live", "match": {"prefix": "/"}, **_answer(404, "No deployment has traffic.")}]
     mirror = {name: share for name, share in sorted(routing.mirror.items()) if share}
     longest = max(upstream.timeout_ms for upstream in routing.upstreams)
     route: dict[str, Any] = {
@@ -333,18 +343,25 @@ def _live(routing: Routing) -> dict[str, Any]:
             ]
         },
     }
-    live: dict[str, Any] = {"name": "live", "match": {"prefix": "/"}, "route": route}
-    if mirror:
-        # Split and mirror take the same random number: with the modulus of the weights (1000) the two
-        # choices would be one.
-        route["request_mirror_policies"] = [
-            {
-                "cluster": name + SUFFIXES["mirror"],
-                "runtime_fraction": {"default_value": {"numerator": share * 1000, "denominator": "MILLION"}},
-                "disable_shadow_host_suffix_append": True,
-            }
-            for name, share in mirror.items()
-        ]
-        if routing.pair_log:
-            live["request_headers_to_add"] = [_header(PAIR_HEADER, "1")]
-    return live
+    live = {"name": "live", "match": {"prefix": "/"}, "route": route}
+    if not mirror:
+        return [live]
+    policies = [
+        {
+            "cluster": name + SUFFIXES["mirror"],
+            "runtime_fraction": _fraction(share),
+            "disable_shadow_host_suffix_append": True,
+        }
+        for name, share in mirror.items()
+    ]
+    mirrored = {
+        "name": "mirrored",
+        "match": {"prefix": "/", "runtime_fraction": _fraction(max(mirror.values()))},
+        "route": {**route, "request_mirror_policies": policies},
+        "request_headers_to_add": [_header(PAIR_HEADER, "1")],
+    }
+    return [mirrored, live]
+
+
+def _fraction(share: int) -> dict[str, Any]:
+    return {"default_value": {"numerator": share * 1000, "denominator": "MILLION"}}

@@ -49,7 +49,6 @@ async def test_requests_are_let_in_by_key_and_go_where_the_header_says(local: An
 
 async def test_split_and_mirror_are_as_asked_and_independent(local: Any, wait_until: Any) -> None:
     """Envoy draws one random number for both: with one modulus, all or none of green's share would be mirrored."""
-    local.provider = local.open(pair_log=True)
     await local.build(local.spec("blue"), local.spec("green"), local.spec("red"))
     await local.do(SetTraffic(NAME, {"blue": 700, "green": 300}, {"red": 300}))
     query = MeasureQuery(NAME, ("blue", "green", "red"))
@@ -72,14 +71,16 @@ async def test_split_and_mirror_are_as_asked_and_independent(local: Any, wait_un
     async def logged() -> bool:
         nonlocal counted
         counted = await local.provider.measure(query, cursor)
-        live = sum(bool(clusters & {"blue", "green"}) for clusters in pairs().values())
-        mirrored = sum("red~mirror" in clusters for clusters in pairs().values())
-        return live == load.total and mirrored == counted.leg("red", "mirror").requests
+        whole = sum("red~mirror" in clusters and len(clusters) == 2 for clusters in pairs().values())
+        return whole == counted.leg("red", "mirror").requests
 
-    await wait_until(logged, "every request is logged")
+    await wait_until(logged, "every mirrored request is logged with its twin, and no other request")
     assert counted is not None
     assert [counted.leg(name, "live").requests for name in ("blue", "green")] == [load.of("blue"), load.of("green")]
-    split = Counter((("green" in clusters), ("red~mirror" in clusters)) for clusters in pairs().values())
+    assert len(pairs()) == counted.leg("red", "mirror").requests, "what is not mirrored is not logged"
+    split = Counter(("green" in clusters, True) for clusters in pairs().values())
+    for who, name in ((True, "green"), (False, "blue")):
+        split[who, False] = load.of(name) - split[who, True]
     for who in (False, True):
         for mirrored in (False, True):
             share = (0.3 if who else 0.7) * (0.3 if mirrored else 0.7)
