@@ -1,137 +1,216 @@
-"""What one gate bets on one poll: from two legs of a measurement to the log wealth that each alternative wins.
+"""What a gate bets on one poll: from counts to the log wealth that each alternative wins.
 
-A gate makes up to three bets on each of its two sides. `bound` is on its absolute bound. `relative` is on its
+A gate makes up to five bets on each of its two sides. `bound` is on its absolute bound. `relative` is on its
 comparison with stable. `blame` excuses an absolute bound: it is on the candidate being worse than stable at all, so
-that an incident that hits both is nobody's fault.
+that an incident that hits both is nobody's fault. Where mirrored requests are joined with their live twins the last two
+have a sister each, `paired` and `paired_blame`, of the same hypothesis: pairs see the smaller difference, the legs also
+see what could not be joined.
+
+Many bets are settled at once, because an array of a hundred costs what a single one costs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from orchestrator.gates import kernels
-from orchestrator.gates.histogram import Baseline, maybe_above, surely_above
-from orchestrator.gates.kernels import Side
+from orchestrator.gates.kernels import Floats, Side
 from orchestrator.gates.spec import Gate, TermName
-from providers.measurement import Histogram, Leg
 
-Bet = Literal["bound", "blame", "relative"]
-Logs = tuple[float | None, ...]
-"""Log wealth of each alternative; None is -inf, an alternative that was refuted, which JSON has no number for."""
-Wealth = Mapping[Bet, Logs]
+Bet = Literal["bound", "blame", "relative", "paired_blame", "paired"]
+Kernel = Literal["bound", "ratio", "exact", "paired"]
 
-TERM_OF: Mapping[Bet, TermName] = {"bound": "bound", "blame": "bound", "relative": "relative"}
+TERM_OF: Mapping[Bet, TermName] = {
+    "bound": "bound",
+    "blame": "bound",
+    "paired_blame": "bound",
+    "relative": "relative",
+    "paired": "relative",
+}
+LOST = -1e300
+"""Log wealth of an alternative that was refuted for good; finite, because JSON has no infinity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """What one bet has won so far.
+
+    Attributes:
+        logs: log wealth of each alternative.
+        log: log of their mean.
+    """
+
+    logs: tuple[float, ...]
+    log: float = 0.0
+
+
+Wealth = Mapping[Bet, Purse]
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one bet is settled by.
+    """What one bet is settled by: two streams.
 
     Attributes:
         bad_candidate, bad_stable, total_candidate, total_stable: requests of the poll; stable's are 0 where nothing is
-            compared.
+            compared. Numbers, or arrays of one shape.
         expected: stable's rate as its past lets one guess it, 0..1 (latency comparisons only).
     """
 
-    bad_candidate: int
-    bad_stable: int
-    total_candidate: int
-    total_stable: int
-    expected: float = 0.0
+    bad_candidate: ArrayLike
+    bad_stable: ArrayLike
+    total_candidate: ArrayLike
+    total_stable: ArrayLike
+    expected: ArrayLike = 0.0
 
 
-def bets_of(gate: Gate, *, compared: bool) -> tuple[Bet, ...]:
-    """The bets a gate makes, with or without a stable side to compare with."""
-    bets: tuple[Bet, ...] = ("bound",) if gate.max is not None else ()
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """What one bet is settled by: pairs by outcome, numbers or arrays of one shape."""
+
+    both_bad: ArrayLike
+    only_candidate_bad: ArrayLike
+    only_stable_bad: ArrayLike
+    neither_bad: ArrayLike
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One bet of one gate in one poll.
+
+    Attributes:
+        gate, bet, side: which.
+        seen: the counts.
+        index: stable's index of dispersion, by which all counts are divided.
+    """
+
+    gate: Gate
+    bet: Bet
+    side: Side
+    seen: Counts | PairCounts
+    index: float
+
+
+def bets_of(gate: Gate, *, compared: bool, paired: bool = False) -> tuple[Bet, ...]:
+    """The bets a gate makes.
+
+    Args:
+        gate: any.
+        compared: there is a stable side.
+        paired: its mirrored requests are joined with their twins.
+    """
+    joined = paired and gate.metric in ("error_rate", "latency") and not gate.guards_stable
+    bets: tuple[Bet, ...] = ("bound",) if "bound" in gate.terms else ()
     if compared and gate.max is not None and gate.blame:
-        bets = (*bets, "blame")
-    return (*bets, "relative") if compared and gate.relative else bets
+        bets = (*bets, "blame", "paired_blame") if joined else (*bets, "blame")
+    if compared and gate.relative:
+        bets = (*bets, "relative", "paired") if joined else (*bets, "relative")
+    return bets
+
+
+def kernel_of(gate: Gate, bet: Bet) -> Kernel:
+    """Which statistic settles a bet."""
+    if bet in ("paired", "paired_blame"):
+        return "paired"
+    if bet == "bound" or gate.valued:
+        return "bound"
+    return "exact" if bet == "relative" and gate.metric == "latency" else "ratio"
 
 
 def alternatives(gate: Gate, bet: Bet, side: Side) -> Sequence[float]:
     """The grid that a bet is spread over."""
+    kernel = kernel_of(gate, bet)
+    if kernel == "paired":
+        return kernels.STAKES
     if side == "fail":
         return kernels.FAIL_MULTIPLES
-    return kernels.PASS_MULTIPLES_EXACT if _exact(gate, bet) else kernels.PASS_MULTIPLES
+    return kernels.PASS_MULTIPLES_EXACT if kernel == "exact" else kernels.PASS_MULTIPLES
 
 
-def begun(gate: Gate, bets: Sequence[Bet], side: Side) -> Wealth:
+def begun(gate: Gate, bets: Iterable[Bet], side: Side) -> Wealth:
     """Wealth 1 on every alternative of these bets."""
-    return {bet: (0.0,) * len(alternatives(gate, bet, side)) for bet in bets}
+    return {bet: Purse((0.0,) * len(alternatives(gate, bet, side))) for bet in bets}
 
 
-def won(logs: Logs, increments: Sequence[float]) -> Logs:
-    """Log wealth after one more poll."""
-    return tuple(
-        None if old is None or new == float("-inf") else old + new for old, new in zip(logs, increments, strict=True)
-    )
-
-
-def log_wealth(logs: Logs) -> float:
-    """log of the mean wealth over the alternatives."""
-    return float(kernels.log_mean_exp([float("-inf") if value is None else value for value in logs]))
-
-
-def total(gate: Gate, leg: Leg) -> int:
-    """Requests of a leg that a gate judges: for a latency those in its histogram, the unanswered ones included."""
-    if gate.metric == "error_rate":
-        return leg.requests
-    return leg.latency.count if leg.latency is not None else 0
-
-
-def bad(gate: Gate, term: TermName, side: Side, leg: Leg, known: Baseline | None, *, stable: bool) -> int:
-    """Bad requests of a leg, as a term counts them on a side.
+def won(purses: Sequence[Purse], increments: Sequence[Floats]) -> list[Purse]:
+    """What each purse holds after one more poll, in order.
 
     Args:
-        gate, term, side: whose reading.
-        leg: what was counted.
-        known: of stable's past; without it the relative term of a latency gate counts nothing.
-        stable: whether it is stable's leg.
+        purses: any.
+        increments: what each of its alternatives won, in the same order.
     """
-    if gate.metric == "error_rate":
-        return sum(n for status, n in leg.classes.items() if gate.is_error(status))
-    latencies = leg.latency or Histogram()
-    if term == "bound":
-        assert gate.max is not None
-        return surely_above(latencies, gate.max) if side == "fail" else maybe_above(latencies, gate.max)
-    if known is None:
-        return 0
-    if stable:
-        # The threshold is one of stable's own bounds, so that both readings agree unless its buckets changed meanwhile.
-        return maybe_above(latencies, known.threshold) if side == "fail" else surely_above(latencies, known.threshold)
-    threshold = round(gate.ratio * known.threshold, 6)  # 1.1 * 3000 must meet the bound at 3300
-    return surely_above(latencies, threshold) if side == "fail" else maybe_above(latencies, threshold)
+    after: list[Purse | None] = [None] * len(purses)
+    for width in {len(purse.logs) for purse in purses}:
+        places = [at for at, purse in enumerate(purses) if len(purse.logs) == width]
+        rows = np.array([purses[at].logs for at in places]) + np.array([increments[at] for at in places])
+        rows = np.maximum(rows, LOST)
+        means = kernels.log_mean_exp(rows).tolist()
+        for at, logs, mean in zip(places, rows.tolist(), means, strict=True):
+            after[at] = Purse(tuple(logs), mean)
+    return [purse for purse in after if purse is not None]
 
 
-def counts(gate: Gate, bet: Bet, side: Side, candidate: Leg, stable: Leg | None, known: Baseline | None) -> Counts:
-    """What settles a bet in this poll; all zero where a latency comparison has no baseline yet."""
-    term = TERM_OF[bet]
-    if _exact(gate, bet) and known is None:
-        return Counts(0, 0, 0, 0)
-    of_candidate = bad(gate, term, side, candidate, known, stable=False)
-    expected = known.rate if known is not None else 0.0
-    if stable is None:
-        return Counts(of_candidate, 0, total(gate, candidate), 0, expected)
-    of_stable = bad(gate, term, side, stable, known, stable=True)
-    return Counts(of_candidate, of_stable, total(gate, candidate), total(gate, stable), expected)
+def tolerance_of(gate: Gate, bet: Bet) -> tuple[float, float, float]:
+    """(bound of the rate, ratio, slack) that a bet is about; what its kernel has no use for is neutral."""
+    if kernel_of(gate, bet) == "bound":
+        return gate.bound_rate, 1.0, 0.0
+    if bet in ("blame", "paired_blame") or gate.metric == "latency":
+        # A latency's ratio is in the threshold that its bad answers are counted by.
+        return 0.0, 1.0, 0.0
+    return 0.0, gate.ratio, gate.increase
 
 
-def settle(gate: Gate, bet: Bet, side: Side, seen: Counts, index: float) -> list[float]:
-    """Log wealth won by each alternative; `index` is stable's index of dispersion, by which all counts are divided."""
-    k_c, k_s = seen.bad_candidate / index, seen.bad_stable / index
-    n_c, n_s = seen.total_candidate / index, seen.total_stable / index
-    if bet == "bound":
-        assert gate.max is not None
-        rate = gate.max if gate.metric == "error_rate" else 1 - gate.quantile
-        increments = kernels.bound_increments(k_c, n_c, rate, side)
-    elif bet == "blame":
-        increments = kernels.ratio_increments(k_c, k_s, n_c, n_s, 1.0, 0.0, side)
-    elif _exact(gate, bet):
-        increments = kernels.ratio_increments_exact(k_c, k_s, n_c, n_s, seen.expected, 1.0, 0.0, side)
-    else:
-        increments = kernels.ratio_increments(k_c, k_s, n_c, n_s, gate.ratio, gate.increase, side)
-    return [float(value) for value in increments]
+def settle(gate: Gate, bet: Bet, side: Side, seen: Counts | PairCounts, index: ArrayLike = 1.0) -> Floats:
+    """Log wealth won by each alternative: the counts' shape with the alternatives on a new last axis.
+
+    Args:
+        gate, bet, side: which.
+        seen: the counts, numbers or arrays.
+        index: stable's index of dispersion, by which all counts are divided; a number, or in the counts' shape.
+    """
+    return _increments(kernel_of(gate, bet), side, _columns(seen), np.asarray(index), *tolerance_of(gate, bet))
 
 
-def _exact(gate: Gate, bet: Bet) -> bool:
-    return bet == "relative" and gate.metric == "latency"
+def settle_all(settlements: Sequence[Settlement]) -> list[Floats]:
+    """As `settle` for many bets, in order: each kernel is asked once."""
+    alike: dict[tuple[Kernel, Side], list[int]] = {}
+    for at, one in enumerate(settlements):
+        alike.setdefault((kernel_of(one.gate, one.bet), one.side), []).append(at)
+    settled: list[Floats] = [np.empty(0)] * len(settlements)
+    for (kernel, side), places in alike.items():
+        chosen = [settlements[at] for at in places]
+        columns = np.array([_columns(one.seen) for one in chosen], dtype=np.float64).T
+        index = np.array([one.index for one in chosen])
+        rate, ratio, slack = np.array([tolerance_of(one.gate, one.bet) for one in chosen]).T
+        rows = _increments(kernel, side, tuple(columns), index, rate, ratio, slack)
+        for at, row in zip(places, rows, strict=True):
+            settled[at] = row
+    return settled
+
+
+def _columns(seen: Counts | PairCounts) -> tuple[ArrayLike, ...]:
+    if isinstance(seen, PairCounts):
+        return seen.both_bad, seen.only_candidate_bad, seen.only_stable_bad, seen.neither_bad
+    return seen.bad_candidate, seen.bad_stable, seen.total_candidate, seen.total_stable, seen.expected
+
+
+def _increments(
+    kernel: Kernel,
+    side: Side,
+    columns: Sequence[ArrayLike],
+    index: ArrayLike,
+    rate: ArrayLike,
+    ratio: ArrayLike,
+    slack: ArrayLike,
+) -> Floats:
+    first, second, third, fourth = (np.asarray(column) / index for column in columns[:4])
+    if kernel == "bound":
+        return kernels.bound_increments(first, third, rate, side)
+    if kernel == "paired":
+        return kernels.paired_increments(first, second, third, fourth, ratio, slack, side)
+    if kernel == "exact":
+        return kernels.ratio_increments_exact(first, second, third, fourth, columns[4], 1.0, 0.0, side)
+    return kernels.ratio_increments(first, second, third, fourth, ratio, slack, side)

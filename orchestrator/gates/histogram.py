@@ -5,6 +5,7 @@ side of a gate takes the reading that makes its own claim harder: FAIL counts on
 may be.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,14 +36,33 @@ def merge(histograms: Iterable[Histogram]) -> Histogram:
     return Histogram(tuple((lower, upper, n) for (lower, upper), n in sorted(counts.items())), above)
 
 
-def surely_above(histogram: Histogram, threshold: float) -> int:
-    """Requests above the first bound >= threshold (microseconds), with those that got no answer."""
-    return sum(n for lower, _, n in histogram.buckets if lower >= threshold) + histogram.above
+class Tail:
+    """How many requests lie above any threshold: added up once, asked by every gate.
 
+    Args:
+        histogram: buckets ascending and disjoint.
+    """
 
-def maybe_above(histogram: Histogram, threshold: float) -> int:
-    """Requests above the last bound <= threshold (microseconds), with those that got no answer."""
-    return sum(n for _, upper, n in histogram.buckets if upper > threshold) + histogram.above
+    def __init__(self, histogram: Histogram) -> None:
+        self._lower = [lower for lower, _, _ in histogram.buckets]
+        self._upper = [upper for _, upper, _ in histogram.buckets]
+        beyond = [histogram.above]
+        for _, _, n in reversed(histogram.buckets):
+            beyond.append(beyond[-1] + n)
+        self._beyond = beyond[::-1]
+
+    @property
+    def total(self) -> int:
+        """All requests, with those that got no answer."""
+        return self._beyond[0]
+
+    def surely(self, threshold: float) -> int:
+        """Requests above the first bound >= threshold (microseconds), with those that got no answer."""
+        return self._beyond[bisect_left(self._lower, threshold)]
+
+    def maybe(self, threshold: float) -> int:
+        """Requests above the last bound <= threshold (microseconds), with those that got no answer."""
+        return self._beyond[bisect_right(self._upper, threshold)]
 
 
 def quantile_bound(histogram: Histogram, quantile: float) -> int | None:

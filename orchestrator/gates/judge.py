@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.gates import wording
+from orchestrator.gates import combine, wording
 from orchestrator.gates.histogram import quantile_bound
-from orchestrator.gates.kernels import log_mean_exp
 from orchestrator.gates.spec import Gate, Reaction, TermName
 from orchestrator.gates.spread import MINUTES_NEEDED, Spread
-from orchestrator.gates.state import GateState, Tally, Track
+from orchestrator.gates.state import GateState
+from orchestrator.gates.track import Tally, Track
 from providers.measurement import Histogram
 
 VerdictName = Literal["PASS", "FAIL", "CONTINUE", "NO_DATA", "ERROR"]
@@ -30,14 +30,14 @@ class Figures:
     """One side of a gate in this stage, after the warm-up.
 
     Attributes:
-        requests, bad: counts; bad as the gate's first term counts them.
+        requests, bad: counts; bad as the gate's first term counts them. Whole, but for a metric that extrapolates.
         rate: bad / requests, 0..1; 0 without requests.
         quantile_us: of a latency gate: the bucket bound that the quantile lies at or below; None where it got no
             answer.
     """
 
-    requests: int
-    bad: int
+    requests: float
+    bad: float
     rate: float
     quantile_us: int | None = None
 
@@ -56,6 +56,7 @@ class Verdict:
         unproven: its tolerances that have not passed yet, such as "tolerance of 1.5x + 0.5%".
         notes: what one should know besides, as clauses.
         errors: polls in a row that could not be read.
+        examples: of what was found, redacted.
     """
 
     gate: str
@@ -68,6 +69,7 @@ class Verdict:
     unproven: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     errors: int = 0
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ class _Group:
 
     @property
     def failed(self) -> bool:
-        return float(log_mean_exp([charge.weight for charge in self.charges])) >= 0
+        charges = self.charges
+        return combine.accused([each.log_fail for each in charges], [each.track.gate.alpha for each in charges]) >= 0
 
 
 def judge(state: GateState) -> Judgement:
@@ -154,8 +157,9 @@ def _verdict(state: GateState, track: Track, group: _Group) -> Verdict:
     own = [charge for charge in group.charges if charge.track is track]
     accused = max(own, key=lambda charge: charge.weight)
     name, clause = _decide(state, track, group, live, accused)
-    candidate = _figures(gate, track.candidate)
-    stable = _figures(gate, track.stable) if state.compared else None
+    own_latency, other_latency = state.latencies_of(gate) if gate.metric == "latency" else (Histogram(), Histogram())
+    candidate = _figures(gate, track.candidate, own_latency)
+    stable = _figures(gate, track.stable, other_latency) if _compares(state, gate) else None
     return Verdict(
         gate=gate.name,
         verdict=name,
@@ -166,7 +170,8 @@ def _verdict(state: GateState, track: Track, group: _Group) -> Verdict:
         log_evidence_pass=min((track.log_pass(term) for term in live), default=0.0),
         unproven=tuple(wording.tolerance(gate, term) for term in live if term not in track.proven),
         notes=_notes(state, track),
-        errors=track.errors,
+        errors=max(track.errors, state.split.off),
+        examples=track.examples,
     )
 
 
@@ -179,6 +184,8 @@ def _decide(
         return "FAIL", f"beyond the {wording.tolerance(gate, accused.term)}{_blamed(state, gate, accused.term)}"
     if track.errors:
         return "ERROR", track.error
+    if state.split.off:
+        return "ERROR", wording.misdirected(state.split)
     ended = f" ({_end(state)})" if len(live) < len(gate.terms) else ""
     nothing = _nothing(state, track, live)
     if nothing:
@@ -192,20 +199,23 @@ def _decide(
         doubt = f"doubtful about the {wording.tolerance(gate, accused.term)}"
         return "CONTINUE", f"{doubt} ({way}% of the way to FAIL){ended}"
     requests = track.candidate.requests
-    few = f"{requests:,} of {gate.min_requests:,} requests, " if requests < gate.min_requests else ""
+    of = f"{wording.count(requests)} of {wording.counted(gate, gate.min_requests)}"
+    few = f"{of}, " if requests < gate.min_requests else ""
     return "CONTINUE", f"needs more evidence ({few}{_way_to_pass(track, live)}% of the way to PASS){ended}"
 
 
 def _nothing(state: GateState, track: Track, live: Sequence[TermName]) -> str:
     """Why the gate has nothing to go by, or ""."""
-    source = state.source_of(track.gate)
     if not live:
         return _end(state)
+    judged = wording.judged(track.gate, state.source_of(track.gate))
     if not track.seen:
-        return f"no {source} requests since the step began"
+        return track.nothing or f"no {judged} since the step began"
     if track.polls and not track.candidate.requests:
-        return f"no {source} requests since the warm-up"
-    if live == ["relative"] and track.polls and not track.stable.requests:
+        return track.nothing or f"no {judged} since the warm-up"
+    if live == ["relative"] and track.polls and not track.stable.requests and not track.gate.valued:
+        if track.gate.guards_stable:
+            return f"{state.stable} was not measured before the step, so there is nothing to compare with"
         return f"{state.stable} had no live requests to compare with"
     return ""
 
@@ -228,13 +238,14 @@ def _within(state: GateState, track: Track, term: TermName) -> str:
     text = wording.tolerance(gate, term)
     if not _blamed(state, gate, term) or gate.max is None:
         return text
-    bound = gate.max if gate.metric == "error_rate" else 1 - gate.quantile
-    within = track.candidate.bad <= bound * track.candidate.requests
+    within = track.candidate.bad <= gate.bound_rate * track.candidate.requests
     return text if within else f"{text} as far as {state.stable} is"
 
 
 def _blamed(state: GateState, gate: Gate, term: TermName) -> str:
-    return f" and worse than {state.stable}" if term == "bound" and gate.blame and state.compared else ""
+    if term != "bound" or not gate.blame or gate.max is None or not state.compared:
+        return ""
+    return " and worse than before" if gate.guards_stable else f" and worse than {state.stable}"
 
 
 def _notes(state: GateState, track: Track) -> tuple[str, ...]:
@@ -242,9 +253,17 @@ def _notes(state: GateState, track: Track) -> tuple[str, ...]:
     notes = []
     if gate.relative and not state.compared:
         notes.append(_end(state))
-    if gate.dispersion:
+    if track.joined is not None:
+        notes.append(f"{track.joined:,} mirrored requests were joined with their live twins")
+    elif state.source_of(gate) == "mirror" and gate.metric in ("error_rate", "latency") and state.compared:
+        notes.append("mirrored requests are not joined with their live twins: all of both sides are compared")
+    if gate.valued:
+        notes.append("the coarse form: points in time are judged, not requests")
+    if gate.guards_stable:
+        notes.append(f"compares {state.stable} with itself before the step: what changed by itself counts as well")
+    if gate.dispersion and not gate.valued:
         moments = track.spread or {}
-        minutes = min(moments.get(term, Spread()).minutes for term in gate.terms)
+        minutes = min((moments.get(term, Spread()).minutes for term in gate.terms), default=0)
         if minutes < MINUTES_NEEDED:
             notes.append(f"not corrected for clustered errors: {minutes} of {MINUTES_NEEDED} minutes seen")
         else:
@@ -256,19 +275,26 @@ def _notes(state: GateState, track: Track) -> tuple[str, ...]:
 
 
 def _headline(state: GateState, gate: Gate, candidate: Figures, stable: Figures | None) -> str:
+    judged = (state.stable or "stable") if gate.guards_stable else state.candidate
     if not candidate.requests:
-        return f"{state.candidate}: "
-    own = (state.candidate, wording.value(gate, candidate.rate, candidate.quantile_us))
+        return f"{judged}: "
+    own = (judged, wording.value(gate, candidate.rate, candidate.quantile_us))
     other = None
     if stable is not None and stable.requests and state.stable:
-        other = (state.stable, wording.value(gate, stable.rate, stable.quantile_us))
+        name = "before" if gate.guards_stable else state.stable
+        other = (name, wording.value(gate, stable.rate, stable.quantile_us))
     return wording.headline(gate, own, other, candidate.requests) + ": "
 
 
-def _figures(gate: Gate, tally: Tally) -> Figures:
+def _figures(gate: Gate, tally: Tally, latency: Histogram) -> Figures:
     rate = tally.bad / tally.requests if tally.requests else 0.0
-    quantile = quantile_bound(tally.latency or Histogram(), gate.quantile) if gate.metric == "latency" else None
-    return Figures(tally.requests, tally.bad, rate, quantile)
+    return Figures(
+        tally.requests, tally.bad, rate, quantile_bound(latency, gate.quantile) if gate.metric == "latency" else None
+    )
+
+
+def _compares(state: GateState, gate: Gate) -> bool:
+    return state.compared and not gate.mirrors and not gate.valued
 
 
 def _end(state: GateState) -> str:

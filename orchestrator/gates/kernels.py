@@ -159,14 +159,18 @@ def paired_evidence(
 
 
 def bound_increments(
-    bad: ArrayLike, total: ArrayLike, bound: float, side: Side, multiples: Sequence[float] | None = None
+    bad: ArrayLike, total: ArrayLike, bound: ArrayLike, side: Side, multiples: Sequence[float] | None = None
 ) -> Floats:
-    """Log wealth that each alternative of `bound_evidence` wins in each poll, alternatives on a new last axis."""
-    if not 0 <= bound < 1:
-        raise ValueError(f"the bound is {bound}; it must be a rate from 0 to less than 1")
+    """Log wealth that each alternative of `bound_evidence` wins in each poll, alternatives on a new last axis.
+
+    The bound may also be an array in the counts' shape.
+    """
+    rate = np.asarray(bound, dtype=np.float64)[..., np.newaxis]
+    if not np.all((rate >= 0) & (rate < 1)):
+        raise ValueError(f"the bound is {bound!r}; it must be a rate from 0 to less than 1")
     grid = _grid(multiples, side, FAIL_MULTIPLES if side == "fail" else PASS_MULTIPLES)
     k, n = _counts((bad,), (total,))
-    return _times_log(k, grid) - n * np.log1p(bound * (grid - 1))
+    return _times_log(k, grid) - n * np.log1p(rate * (grid - 1))
 
 
 def ratio_increments(
@@ -174,16 +178,17 @@ def ratio_increments(
     bad_stable: ArrayLike,
     total_candidate: ArrayLike,
     total_stable: ArrayLike,
-    ratio: float,
-    slack: float,
+    ratio: ArrayLike,
+    slack: ArrayLike,
     side: Side,
     multiples: Sequence[float] | None = None,
 ) -> Floats:
     """Log wealth that each alternative of `ratio_evidence` wins in each poll, alternatives on a new last axis.
 
-    A poll in which one side got no request says nothing about the other: its increments are 0.
+    A poll in which one side got no request says nothing about the other: its increments are 0. Ratio and slack may also
+    be arrays in the counts' shape.
     """
-    _check_tolerance(ratio, slack)
+    ratio, slack = _tolerance(ratio, slack)
     m = _grid(multiples, side, FAIL_MULTIPLES if side == "fail" else PASS_MULTIPLES)
     k_c, k_s, n_c, n_s = _counts((bad_candidate, bad_stable), (total_candidate, total_stable))
     comparable = (n_c > 0) & (n_s > 0)
@@ -206,7 +211,7 @@ def ratio_increments_exact(
     multiples: Sequence[float] | None = None,
 ) -> Floats:
     """Log wealth that each alternative of `ratio_evidence_exact` wins in each poll, alternatives on a new last axis."""
-    _check_tolerance(ratio, slack)
+    _tolerance(ratio, slack)
     m = _grid(multiples, side, FAIL_MULTIPLES if side == "fail" else PASS_MULTIPLES_EXACT)
     k_c, k_s, n_c, n_s = _counts((bad_candidate, bad_stable), (total_candidate, total_stable))
     guess = np.asarray(stable_rate, dtype=np.float64)[..., np.newaxis]
@@ -231,14 +236,17 @@ def paired_increments(
     only_candidate_bad: ArrayLike,
     only_stable_bad: ArrayLike,
     neither_bad: ArrayLike,
-    ratio: float,
-    slack: float,
+    ratio: ArrayLike,
+    slack: ArrayLike,
     side: Side,
     stakes: Sequence[float] | None = None,
 ) -> Floats:
-    """Log wealth that each alternative of `paired_evidence` wins in each poll, alternatives on a new last axis."""
-    _check_tolerance(ratio, slack)
-    if ratio + slack <= 0:
+    """Log wealth that each alternative of `paired_evidence` wins in each poll, alternatives on a new last axis.
+
+    Ratio and slack may also be arrays in the counts' shape.
+    """
+    ratio, slack = _tolerance(ratio, slack)
+    if not np.all(ratio + slack > 0):
         raise ValueError("the tolerance is 0 x + 0, which leaves nothing to bet on; ratio or slack must be above 0")
     if side not in ("fail", "pass"):
         raise ValueError(f'the side is {side!r}; it must be "fail" or "pass"')
@@ -326,11 +334,14 @@ def _grid(multiples: Sequence[float] | None, side: Side, standard: Sequence[floa
     return grid
 
 
-def _check_tolerance(ratio: float, slack: float) -> None:
-    if not (0 <= ratio < np.inf and 0 <= slack < 1):
+def _tolerance(ratio: ArrayLike, slack: ArrayLike) -> tuple[Floats, Floats]:
+    """Both, with an axis for the alternatives."""
+    rho, delta = (np.asarray(part, dtype=np.float64)[..., np.newaxis] for part in (ratio, slack))
+    if not (np.all((rho >= 0) & (rho < np.inf)) and np.all((delta >= 0) & (delta < 1))):
         raise ValueError(
-            f"the tolerance is {ratio} x + {slack}; the ratio must be 0 or more, the slack from 0 to less than 1"
+            f"the tolerance is {ratio!r} x + {slack!r}; the ratio must be 0 or more, the slack from 0 to less than 1"
         )
+    return rho, delta
 
 
 def _counts(bad: tuple[ArrayLike, ...], total: tuple[ArrayLike, ...]) -> list[Floats]:

@@ -24,11 +24,12 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from orchestrator.gates import bets, wording
-from orchestrator.gates.bets import Bet, Counts, Wealth
+from orchestrator.gates.bets import Bet, Counts, Purse, Wealth
 from orchestrator.gates.judge import judge
-from orchestrator.gates.kernels import Side
+from orchestrator.gates.kernels import Side, log_mean_exp
 from orchestrator.gates.spec import Gate, TermName
-from orchestrator.gates.state import GateState, Track
+from orchestrator.gates.state import GateState
+from orchestrator.gates.track import Track
 
 LOG_SPREAD = 0.6
 """Standard deviation of log latency, as in the measurements that the design cites."""
@@ -189,11 +190,13 @@ def _won(gate: Gate, bet: Bet, side: Side, sides: _Sides) -> list[float]:
     total_candidate, total_stable = sides.candidate * _SCALE, sides.stable * _SCALE
     bad_candidate, bad_stable = round(candidate * total_candidate), round(stable * total_stable)
     seen = Counts(bad_candidate, bad_stable, total_candidate, total_stable, expected)
-    return bets.settle(gate, bet, side, seen, 1000.0 * _SCALE)
+    won: list[float] = bets.settle(gate, bet, side, seen, 1000.0 * _SCALE).tolist()
+    return won
 
 
 def _after(won: Mapping[Bet, list[float]], requests: float) -> Wealth:
-    return {bet: tuple(None if log == -math.inf else requests * log for log in logs) for bet, logs in won.items()}
+    after = {bet: [requests * log for log in logs] for bet, logs in won.items()}
+    return {bet: Purse(tuple(logs), float(log_mean_exp(logs))) for bet, logs in after.items()}
 
 
 def _entered(gates: tuple[Gate, ...], stages: int, stable_share: int) -> GateState:

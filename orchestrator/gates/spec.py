@@ -136,14 +136,26 @@ class Gate:
 
     @property
     def relative(self) -> bool:
-        """Whether the candidate is compared with stable."""
-        return self.max_ratio is not None or self.max_increase is not None
+        """Whether the candidate's rate is compared with stable's."""
+        return self.metric != "slowdown" and (self.max_ratio is not None or self.max_increase is not None)
 
     @property
     def terms(self) -> tuple[TermName, ...]:
         """The parts that each have to pass: the absolute bound, the comparison."""
-        bound: tuple[TermName, ...] = ("bound",) if self.max is not None else ()
+        bound: tuple[TermName, ...] = ("bound",) if self.max is not None or self.metric == "slowdown" else ()
         return (*bound, "relative") if self.relative else bound
+
+    @property
+    def bound_rate(self) -> float:
+        """The rate of bad ones that the absolute bound tolerates, 0..1.
+
+        Half of the pairs may be slower, and half of the points in time may lie beyond a value's limit: a median.
+        """
+        if self.metric == "latency":
+            return 1 - self.quantile
+        if self.metric == "slowdown" or self.valued:
+            return 0.5
+        return 0.0 if self.max is None else self.max
 
     @property
     def ratio(self) -> float:

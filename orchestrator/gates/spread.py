@@ -26,12 +26,12 @@ class Spread:
     """
 
     minutes: int = 0
-    bad: int = 0
-    total: int = 0
+    bad: float = 0
+    total: float = 0
     squares: float = 0.0
     open_seconds: float = 0.0
-    open_bad: int = 0
-    open_total: int = 0
+    open_bad: float = 0
+    open_total: float = 0
 
     @property
     def known(self) -> bool:
@@ -46,7 +46,7 @@ class Spread:
         chi_square = self.squares * self.total / self.bad - self.bad
         return max(1.0, chi_square / (self.minutes - 1))
 
-    def add(self, bad: int, total: int, seconds: float) -> "Spread":
+    def add(self, bad: float, total: float, seconds: float) -> "Spread":
         """With one more poll of stable's counts."""
         seconds += self.open_seconds
         bad += self.open_bad

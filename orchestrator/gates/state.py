@@ -9,110 +9,31 @@ therefore opens a new bet on FAIL beside those that run: each of the plan's J st
 whose stage has not come counts as the 1 it begins with. Evidence for PASS begins anew with each stage: what a mirrored
 request proves is not proof for a live one.
 
+*Before.* A gate that guards stable compares each poll of its stage with one poll from before the stage, and uses none
+twice; where they run out it learns nothing more.
+
 What is accepted: a poll in which one side got no request is not compared; warm-up ends at a poll's boundary, never
 within.
 """
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from orchestrator.gates import bets
-from orchestrator.gates.bets import Bet, Wealth
-from orchestrator.gates.histogram import Baseline, baseline, merge
-from orchestrator.gates.kernels import Side, log_mean_exp
-from orchestrator.gates.spec import Gate, TermName
+from orchestrator.gates.bets import Bet, Purse, Settlement
+from orchestrator.gates.histogram import merge
+from orchestrator.gates.kernels import Side
+from orchestrator.gates.reading import Reading, Sides
+from orchestrator.gates.spec import Gate
+from orchestrator.gates.split import Split
 from orchestrator.gates.spread import Spread
+from orchestrator.gates.track import Start, Track, interrupted, latched
 from providers.measurement import Histogram, Leg, Measurement, Source
 
 BASELINE_POLLS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Bets on FAIL that were opened when a stage began.
-
-    Attributes:
-        stage: gated stage, from 0.
-        blamed: the absolute bound is excused by `blame`; such a start stands still where stable has no live traffic.
-        wealth: of each bet.
-    """
-
-    stage: int
-    blamed: bool
-    wealth: Wealth
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Requests of one leg since the stage began, after the warm-up.
-
-    Attributes:
-        requests, bad: as the gate's first term counts them on the fail side.
-        latency: of a latency gate.
-    """
-
-    requests: int = 0
-    bad: int = 0
-    latency: Histogram | None = None
-
-    def add(self, requests: int, bad: int, latency: Histogram | None) -> "Tally":
-        """With one more poll."""
-        merged = self.latency if latency is None else merge((self.latency or Histogram(), latency))
-        return Tally(self.requests + requests, self.bad + bad, merged)
-
-
-@dataclass(frozen=True, slots=True)
-class Track:
-    """What is known about one gate.
-
-    Attributes:
-        gate: as the last stage that has it sees it.
-        starts: bets on FAIL, oldest first; over the whole rollout.
-        passing: bets on PASS; of this stage.
-        proven: terms that have passed in this stage.
-        spread: of stable's bad requests, per term.
-        candidate, stable: figures of this stage.
-        seen: candidate requests of this stage, the warm-up included.
-        polls: those of this stage that counted, after the warm-up.
-        error: why the last poll could not be read, or "".
-        errors: polls in a row that could not.
-    """
-
-    gate: Gate
-    starts: tuple[Start, ...] = ()
-    passing: Wealth | None = None
-    proven: tuple[TermName, ...] = ()
-    spread: Mapping[TermName, Spread] | None = None
-    candidate: Tally = Tally()
-    stable: Tally = Tally()
-    seen: int = 0
-    polls: int = 0
-    error: str = ""
-    errors: int = 0
-
-    def log_fail(self, term: TermName, stages: int) -> float:
-        """log E_fail of a term: the mean over all starts, those to come counted as 1."""
-        logs = [self._start_log(start, term) for start in self.starts]
-        return float(log_mean_exp(logs + [0.0] * (stages - len(logs))))
-
-    def log_pass(self, term: TermName) -> float:
-        """log E_pass of a term in this stage; 0 where it has no bet."""
-        wealth = self.passing or {}
-        if term not in wealth:
-            return 0.0
-        own = bets.log_wealth(wealth[term])
-        if term == "bound" and "blame" in wealth:
-            return float(log_mean_exp([own, bets.log_wealth(wealth["blame"])]))
-        return own
-
-    @staticmethod
-    def _start_log(start: Start, term: TermName) -> float:
-        own = bets.log_wealth(start.wealth[term]) if term in start.wealth else 0.0
-        if term == "bound" and start.blamed:
-            return min(own, bets.log_wealth(start.wealth["blame"]))
-        return own
+MOST_BEFORE = 720
+"""Polls of stable that are kept for the gates that guard it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +48,12 @@ class GateState:
         candidate, stable: deployments; stable is the last that was compared with, or None.
         compared: stable has live traffic in this stage.
         source: where the candidate's requests come from in this stage.
+        paired: mirrored requests are joined with their live twins in this stage.
         warmed: seconds in which the candidate had traffic so far.
         baseline: stable's latencies in the polls before.
+        before: stable's legs from before the stage, oldest first, that no poll has been compared with yet.
+        latencies: what is shown of this stage's latencies: `deployment~source~warm-up` -> all of them.
+        split: whether requests go where they were sent.
         lost: measurements of this stage that were lost with their data plane.
     """
 
@@ -140,8 +65,12 @@ class GateState:
     stable: str | None = None
     compared: bool = False
     source: Literal["mirror", "live"] = "live"
+    paired: bool = False
     warmed: float = 0.0
     baseline: tuple[Histogram, ...] = ()
+    before: tuple[Leg, ...] = ()
+    latencies: Mapping[str, Histogram] = field(default_factory=dict)
+    split: Split = field(default_factory=Split)
     lost: int = 0
 
     @classmethod
@@ -161,6 +90,9 @@ class GateState:
         candidate: str,
         stable: str | None,
         source: Literal["mirror", "live"],
+        *,
+        paired: bool = False,
+        asked: float | None = None,
     ) -> "GateState":
         """At the start of a gated stage: PASS is to be proven anew, FAIL goes on and opens one more start.
 
@@ -172,33 +104,38 @@ class GateState:
             gates: of this stage, as it sees them.
             candidate, stable: deployments; stable None where it has no live traffic: relative terms then end.
             source: of the candidate's requests where a gate says auto; stable's are always live ones.
+            paired: the provider joins mirrored requests with their live twins.
+            asked: the share that `Split.asked` checks, 0..1; None where there is none.
 
         Raises:
             ValueError: the plan has not that many gated stages.
         """
         if not 0 <= stage < self.stages:
             raise ValueError(f"gated stage {stage + 1} of a plan that has {self.stages}")
-        tracks = {track.gate.name: track for track in self.tracks}
-        for gate in gates:
-            known = tracks.get(gate.name)
-            same = known is not None and known.gate.hypothesis == gate.hypothesis
-            tracks[gate.name] = _entered(known if known and same else Track(gate), gate, stage, stable is not None)
-        return replace(
+        entered = replace(
             self,
-            tracks=tuple(tracks.values()),
             stage=stage,
             active=tuple(gate.name for gate in gates),
             candidate=candidate,
             stable=stable or self.stable,
             compared=stable is not None,
             source=source,
+            paired=paired and source == "mirror" and stable is not None,
+            latencies={},
+            split=Split(asked),
             lost=0,
         )
+        tracks = {track.gate.name: track for track in self.tracks}
+        for gate in gates:
+            known = tracks.get(gate.name)
+            same = known is not None and known.gate.hypothesis == gate.hypothesis
+            tracks[gate.name] = entered._entered(known if known and same else Track(gate), gate)
+        return replace(entered, tracks=tuple(tracks.values()))
 
     def restart_pass(self) -> "GateState":
         """After parking: this stage's proof of PASS and its figures begin anew, evidence for FAIL is kept."""
-        tracks = tuple(_restarted(t, self.compared) if t.gate.name in self.active else t for t in self.tracks)
-        return replace(self, tracks=tracks, lost=0)
+        tracks = tuple(self._restarted(t) if t.gate.name in self.active else t for t in self.tracks)
+        return replace(self, tracks=tracks, latencies={}, split=Split(self.split.asked), lost=0)
 
     def current(self) -> tuple[Track, ...]:
         """The tracks of this stage's gates, in the stage's order."""
@@ -209,9 +146,21 @@ class GateState:
         """Which of the candidate's legs a gate judges in this stage."""
         return self.source if gate.source == "auto" else gate.source
 
+    def latencies_of(self, gate: Gate) -> tuple[Histogram, Histogram]:
+        """Latencies of the candidate and of stable in this stage, after a gate's warm-up."""
+        own, other = self._shown(gate)
+        return self.latencies.get(own, Histogram()), self.latencies.get(other, Histogram())
+
     def missed(self, reason: str) -> "GateState":
         """A poll that could not be measured at all; `reason` is a clause, such as "the proxy does not answer"."""
         return self._each(lambda track: replace(track, error=reason, errors=track.errors + 1))
+
+    def remember(self, measurement: Measurement, stable: str) -> "GateState":
+        """With one poll of stable from before a stage, for the gates that guard it."""
+        leg = measurement.leg(stable, "live")
+        if measurement.lost or not leg.requests or _seconds(measurement) <= 0:
+            return self
+        return replace(self, before=(*self.before, leg)[-MOST_BEFORE:])
 
     def fold(self, measurement: Measurement, gap: bool = False) -> "GateState":
         """With one more measurement. Pure; to be called once for each.
@@ -225,127 +174,172 @@ class GateState:
         if not self.active:
             return self
         if measurement.lost:
-            state = self._each(lambda track: replace(track, spread=_interrupted(track.spread)))
+            state = self._each(lambda track: replace(track, spread=interrupted(track.spread)))
             return replace(state, lost=self.lost + 1)
-        seconds = (measurement.end - measurement.start).total_seconds()
+        seconds = _seconds(measurement)
         if seconds <= 0:
             return self
-        stable = measurement.leg(self.stable, "live") if self.compared and self.stable else None
-        recent, minute = merge(self.baseline), 0.0 if gap else seconds
-        state = self._each(lambda track: self._folded(track, measurement, stable, recent, minute))
+        stable = self.stable if self.compared else None
+        sides = Sides(self.candidate, self.source, stable, self.before[0] if self.before else None)
+        reading = Reading(measurement, sides, merge(self.baseline))
+        looked = [self._looked(track, reading, 0.0 if gap else seconds) for track in self.current()]
+        after = {track.gate.name: track for track in _settled(looked)}
+        guarded = any(track.gate.guards_stable for track in after.values())
         warmed = self.warmed
         if any(leg.requests for leg in measurement.legs if leg.deployment == self.candidate):
             warmed += seconds
-        return replace(state, warmed=warmed, baseline=self.baseline if gap else self._next_baseline(stable))
+        return replace(
+            self,
+            tracks=tuple(after.get(track.gate.name, track) for track in self.tracks),
+            warmed=warmed,
+            baseline=self.baseline if gap else self._next_baseline(measurement),
+            before=self.before[1:] if guarded else self.before,
+            latencies=self._next_latencies(reading),
+            split=self._next_split(measurement),
+        )
 
-    def _folded(
-        self, track: Track, measurement: Measurement, stable: Leg | None, recent: Histogram, minute: float
-    ) -> Track:
-        """One gate's share of a fold.
+    def _looked(self, track: Track, reading: Reading, minute: float) -> "_Looked":
+        """What one gate sees in a poll, and the bets to be settled by it.
 
-        Args:
-            track: of the gate.
-            measurement: the poll.
-            stable: its leg to compare with, if any.
-            recent: stable's latencies before this poll.
-            minute: seconds by which the open one-minute bucket of its dispersion grows; 0 for "do not touch".
+        `minute`: seconds by which the open one-minute bucket of its dispersion grows; 0 for "do not touch".
         """
         gate = track.gate
-        candidate = measurement.leg(self.candidate, self.source_of(gate))
-        placed = bets.bets_of(gate, compared=stable is not None)
-        problem = _unreadable(gate, candidate)
-        if stable is not None and not problem and placed != ("bound",):
-            problem = _unreadable(gate, stable)
+        problem = reading.problem(gate)
         if problem:
-            return replace(track, error=problem, errors=track.errors + 1, spread=_interrupted(track.spread))
-        known = baseline(recent, gate.quantile) if gate.metric == "latency" and gate.relative else None
-        requests = bets.total(gate, candidate)
+            spread = interrupted(track.spread)
+            return _Looked(replace(track, error=problem, errors=track.errors + 1, spread=spread))
+        requests = reading.requests(gate)
         before, after = dict(track.spread or {}), dict(track.spread or {})
-        if stable is not None and minute:
-            for term in gate.terms:
-                bad = bets.bad(gate, term, "fail", stable, known, stable=True)
-                after[term] = before.get(term, Spread()).add(bad, bets.total(gate, stable), minute)
-        track = replace(track, spread=after, seen=track.seen + requests, error="", errors=0)
+        for term in gate.terms if minute else ():
+            clusters = reading.clusters(gate, term)
+            if clusters is not None:
+                after[term] = before.get(term, Spread()).add(*clusters, minute)
+        nothing = reading.nothing(gate)
+        track = replace(track, spread=after, seen=track.seen + requests, nothing=nothing, error="", errors=0)
         if self.warmed < gate.warm_up:
-            return track
-        track = replace(_tallied(track, candidate, stable, known), polls=track.polls + 1)
+            return _Looked(track)
+        own, other = reading.seen(gate)
+        track = replace(
+            track,
+            polls=track.polls + 1,
+            candidate=track.candidate.add(own),
+            stable=track.stable.add(other),
+            joined=reading.joined(gate, track.joined),
+            examples=reading.examples(gate, track.examples),
+        )
         if not requests:
-            return track
+            return _Looked(track)
+        compared = reading.stable(gate) is not None
+        placed = bets.bets_of(gate, compared=compared, paired=self.paired)
+        settlements: list[Settlement] = []
+        for side, chosen in (("fail", placed), ("pass", tuple(track.passing or ()))):
+            for bet in chosen:
+                index = before.get(bets.TERM_OF[bet], Spread()).index if gate.dispersion else 1.0
+                settlements.append(Settlement(gate, bet, side, reading.counts(gate, bet, side), index))  # type: ignore[arg-type]
+        return _Looked(track, tuple(settlements))
 
-        def increments(bet: Bet, side: Side) -> list[float]:
-            index = before.get(bets.TERM_OF[bet], Spread()).index if gate.dispersion else 1.0
-            return bets.settle(gate, bet, side, bets.counts(gate, bet, side, candidate, stable, known), index)
-
-        fail = {bet: increments(bet, "fail") for bet in placed}
-        track = replace(track, starts=tuple(_continued(start, fail) for start in track.starts))
-        passing = {bet: bets.won(logs, increments(bet, "pass")) for bet, logs in (track.passing or {}).items()}
-        return _latched(replace(track, passing=passing))
-
-    def _next_baseline(self, stable: Leg | None) -> tuple[Histogram, ...]:
+    def _next_baseline(self, measurement: Measurement) -> tuple[Histogram, ...]:
         wanted = any(track.gate.metric == "latency" and track.gate.relative for track in self.tracks)
-        if not wanted or stable is None or stable.latency is None or not stable.latency.buckets:
+        latency = measurement.leg(self.stable, "live").latency if self.compared and self.stable else None
+        if not wanted or latency is None or not latency.buckets:
             return self.baseline
-        return (*self.baseline, stable.latency)[-BASELINE_POLLS:]
+        return (*self.baseline, latency)[-BASELINE_POLLS:]
+
+    def _next_latencies(self, reading: Reading) -> Mapping[str, Histogram]:
+        found = dict(self.latencies)
+        added: set[str] = set()
+        for track in self.current():
+            gate = track.gate
+            if gate.metric != "latency" or self.warmed < gate.warm_up:
+                continue
+            for key, latency in zip(self._shown(gate), reading.latencies(gate), strict=True):
+                if latency is not None and key not in added:
+                    added.add(key)
+                    found[key] = merge((found.get(key, Histogram()), latency))
+        return found
+
+    def _shown(self, gate: Gate) -> tuple[str, str]:
+        if gate.guards_stable:
+            return f"{self.stable}~live~{gate.warm_up}", f"{self.stable}~before~{gate.warm_up}"
+        own = f"{self.candidate}~{self.source_of(gate)}~{gate.warm_up}"
+        return own, f"{self.stable}~live~{gate.warm_up}"
+
+    def _next_split(self, measurement: Measurement) -> Split:
+        if self.split.asked is None or not self.stable or self.warmed < max(t.gate.warm_up for t in self.current()):
+            return self.split
+        candidate = measurement.leg(self.candidate, self.source).requests
+        stable = measurement.leg(self.stable, "live").requests
+        return self.split.add(candidate, stable if self.source == "mirror" else candidate + stable)
 
     def _each(self, change: Callable[[Track], Track]) -> "GateState":
         return replace(self, tracks=tuple(change(t) if t.gate.name in self.active else t for t in self.tracks))
 
+    def _placed(self, gate: Gate) -> tuple[Bet, ...]:
+        return bets.bets_of(gate, compared=self.compared, paired=self.paired)
 
-def _entered(track: Track, gate: Gate, stage: int, compared: bool) -> Track:
-    track = replace(track, gate=gate)
-    if all(start.stage != stage for start in track.starts):
-        placed = bets.bets_of(gate, compared=compared)
-        start = Start(stage, "blame" in placed, bets.begun(gate, placed, "fail"))
-        track = replace(track, starts=(*track.starts, start))
-    return _restarted(track, compared)
+    def _entered(self, track: Track, gate: Gate) -> Track:
+        track = replace(track, gate=gate)
+        if all(start.stage != self.stage for start in track.starts):
+            placed = self._placed(gate)
+            start = Start(self.stage, "blame" in placed, bets.begun(gate, placed, "fail"))
+            track = replace(track, starts=(*track.starts, start))
+        return self._restarted(track)
 
-
-def _restarted(track: Track, compared: bool) -> Track:
-    passing = bets.begun(track.gate, bets.bets_of(track.gate, compared=compared), "pass")
-    return Track(track.gate, track.starts, passing, spread=track.spread)
-
-
-def _continued(start: Start, increments: Mapping[Bet, list[float]]) -> Start:
-    """One start after a poll. Bets that it did not open with, or that are not placed now, stand still."""
-    if start.blamed and "blame" not in increments:
-        # An earlier incident that stable shared must not count once stable is gone to share the next.
-        increments = {bet: won for bet, won in increments.items() if bet != "bound"}
-    wealth = {bet: bets.won(logs, increments[bet]) if bet in increments else logs for bet, logs in start.wealth.items()}
-    return replace(start, wealth=wealth)
+    def _restarted(self, track: Track) -> Track:
+        passing = bets.begun(track.gate, self._placed(track.gate), "pass")
+        return Track(track.gate, track.starts, passing, spread=track.spread)
 
 
-def _tallied(track: Track, candidate: Leg, stable: Leg | None, known: Baseline | None) -> Track:
-    gate = track.gate
-    term = gate.terms[0]
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """One gate after a look at a poll, and the bets that the poll settles."""
 
-    def add(tally: Tally, leg: Leg, *, of_stable: bool) -> Tally:
-        bad = bets.bad(gate, term, "fail", leg, known, stable=of_stable)
-        return tally.add(bets.total(gate, leg), bad, leg.latency if gate.metric == "latency" else None)
-
-    track = replace(track, candidate=add(track.candidate, candidate, of_stable=False))
-    return track if stable is None else replace(track, stable=add(track.stable, stable, of_stable=True))
+    track: Track
+    settlements: tuple[Settlement, ...] = ()
 
 
-def _latched(track: Track) -> Track:
-    if track.candidate.requests < track.gate.min_requests:
-        return track
-    wanted = -math.log(track.gate.beta)
-    proven = [
-        term
-        for term in track.gate.terms
-        if term in track.proven or (term in (track.passing or {}) and track.log_pass(term) >= wanted)
-    ]
-    return replace(track, proven=tuple(proven))
+def _settled(looked: Sequence[_Looked]) -> list[Track]:
+    """The gates with what their bets won; all bets of all gates in one go."""
+    increments = bets.settle_all([one for each in looked for one in each.settlements])
+    targets: list[tuple[int, Side, int, Bet]] = []
+    purses: list[Purse] = []
+    won = []
+    at = 0
+    for place, each in enumerate(looked):
+        fail = {one.bet for one in each.settlements if one.side == "fail"}
+        for one in each.settlements:
+            increment, at = increments[at], at + 1
+            if one.side == "pass":
+                targets.append((place, "pass", 0, one.bet))
+                purses.append((each.track.passing or {})[one.bet])
+                won.append(increment)
+                continue
+            for number, start in enumerate(each.track.starts):
+                if one.bet in start.wealth and not _stands_still(start, one.bet, fail):
+                    targets.append((place, "fail", number, one.bet))
+                    purses.append(start.wealth[one.bet])
+                    won.append(increment)
+    after: dict[tuple[int, Side, int], dict[Bet, Purse]] = {}
+    for (place, side, number, bet), purse in zip(targets, bets.won(purses, won), strict=True):
+        after.setdefault((place, side, number), {})[bet] = purse
+    tracks = []
+    for place, each in enumerate(looked):
+        track = each.track
+        if each.settlements:
+            starts = tuple(
+                replace(start, wealth={**start.wealth, **after.get((place, "fail", number), {})})
+                for number, start in enumerate(track.starts)
+            )
+            passing = {**(track.passing or {}), **after.get((place, "pass", 0), {})}
+            track = latched(replace(track, starts=starts, passing=passing))
+        tracks.append(track)
+    return tracks
 
 
-def _interrupted(spread: Mapping[TermName, Spread] | None) -> Mapping[TermName, Spread] | None:
-    return None if spread is None else {term: moments.interrupted() for term, moments in spread.items()}
+def _stands_still(start: Start, bet: Bet, placed: set[Bet]) -> bool:
+    # An earlier incident that stable shared must not count once stable is gone to share the next.
+    return bet == "bound" and start.blamed and "blame" not in placed
 
 
-def _unreadable(gate: Gate, leg: Leg) -> str:
-    """Why a leg's figures cannot be used, or ""."""
-    if leg.requests < 0 or min(leg.classes.values(), default=0) < 0 or sum(leg.classes.values()) > leg.requests:
-        return f"the counts of {leg.deployment} ({leg.source}) do not add up"
-    if gate.metric == "latency" and leg.requests and leg.latency is None:
-        return f"there are no latencies for {leg.deployment} ({leg.source})"
-    return ""
+def _seconds(measurement: Measurement) -> float:
+    return (measurement.end - measurement.start).total_seconds()

@@ -39,7 +39,8 @@ from orchestrator.events import (
 )
 from orchestrator.gates.judge import Figures, Judgement, Verdict
 from orchestrator.gates.spec import Gate
-from orchestrator.gates.state import GateState, Start, Tally
+from orchestrator.gates.state import GateState
+from orchestrator.gates.track import Start, Tally
 from orchestrator.rollout import Rollout, apply
 from orchestrator.standing import Command, Intent, Roles, Snapshot, Split, Waiting
 from orchestrator.store.base import Commit, Evidence, Worker

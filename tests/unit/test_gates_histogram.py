@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.gates.histogram import baseline, maybe_above, merge, quantile_bound, surely_above
+from orchestrator.gates.histogram import Tail, baseline, merge, quantile_bound
 from orchestrator.gates.spread import Spread
 from providers.measurement import Histogram
 
@@ -15,11 +15,11 @@ SAMPLE = Histogram(((1000, 1100, 50), (1100, 1200, 30), (1500, 1700, 15), (4000,
 
 
 def test_each_side_counts_what_makes_its_claim_harder():
-    assert surely_above(SAMPLE, 1600) == 5
-    assert maybe_above(SAMPLE, 1600) == 20
+    assert Tail(SAMPLE).surely(1600) == 5
+    assert Tail(SAMPLE).maybe(1600) == 20
     # On a bound there is nothing to guess.
     for threshold, above in ((1100, 50), (1200, 20), (1500, 20), (1700, 5), (4300, 1), (10**9, 1), (0, 100)):
-        assert surely_above(SAMPLE, threshold) == maybe_above(SAMPLE, threshold) == above
+        assert Tail(SAMPLE).surely(threshold) == Tail(SAMPLE).maybe(threshold) == above
 
 
 @given(
@@ -36,7 +36,7 @@ def test_the_truth_lies_between_the_two_sides(latencies, threshold, cuts):
     )
     histogram = Histogram(buckets, above=2)
     true = sum(value >= threshold for value in latencies) + 2
-    assert surely_above(histogram, threshold) <= true <= maybe_above(histogram, threshold)
+    assert Tail(histogram).surely(threshold) <= true <= Tail(histogram).maybe(threshold)
 
 
 def test_merge():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.gates.histogram import maybe_above, surely_above
+from orchestrator.gates.histogram import Tail
 from orchestrator.gates.judge import judge
 from orchestrator.gates.resolution import (
     LOG_SPREAD,
@@ -309,8 +309,8 @@ def bounds():
 def test_bounds_are_those_the_gates_count_by(threshold):
     edges = bounds()
     each = Histogram(tuple((lower, upper, 1) for lower, upper in pairwise(edges)))
-    assert maybe_above(each, threshold) == sum(upper > TWO.last_within(threshold) for upper in edges[1:])
-    assert surely_above(each, threshold) == sum(lower >= TWO.first_beyond(threshold) for lower in edges[:-1])
+    assert Tail(each).maybe(threshold) == sum(upper > TWO.last_within(threshold) for upper in edges[1:])
+    assert Tail(each).surely(threshold) == sum(lower >= TWO.first_beyond(threshold) for lower in edges[:-1])
 
 
 def test_the_example_of_the_design():

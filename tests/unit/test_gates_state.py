@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from orchestrator.gates import bets
-from orchestrator.gates.histogram import baseline, maybe_above, merge, surely_above
+from orchestrator.gates.histogram import baseline, merge
 from orchestrator.gates.kernels import bound_evidence, ratio_evidence, ratio_evidence_exact
 from orchestrator.gates.spec import Gate
 from orchestrator.gates.state import GateState
@@ -26,6 +26,14 @@ ERRORS = Gate("errors", "error_rate", max=0.05, max_ratio=1.5, max_increase=0.01
 PLAIN = Gate("plain", "error_rate", max=0.02, warm_up=0)
 LATENCY = Gate("latency", "latency", max=5000, max_ratio=1.4, blame=True, warm_up=0, quantile=0.9)
 GATES = (ERRORS, PLAIN, LATENCY)
+
+
+def surely_above(histogram, threshold):
+    return sum(n for lower, _, n in histogram.buckets if lower >= threshold) + histogram.above
+
+
+def maybe_above(histogram, threshold):
+    return sum(n for _, upper, n in histogram.buckets if upper > threshold) + histogram.above
 
 
 def leg(name, source, counts):
@@ -121,9 +129,9 @@ def test_fold_is_the_batch_kernels(rollout):
         for bet in bets.bets_of(gate, compared=True):
             for start, first in zip(found.starts, starts, strict=True):
                 wanted = expected(gate, bet, "fail", seen[first:])
-                assert bets.log_wealth(start.wealth[bet]) == pytest.approx(wanted, abs=1e-9)
+                assert start.wealth[bet].log == pytest.approx(wanted, abs=1e-9)
             wanted = expected(gate, bet, "pass", seen[starts[-1] :])
-            assert bets.log_wealth(found.passing[bet]) == pytest.approx(wanted, abs=1e-9)
+            assert found.passing[bet].log == pytest.approx(wanted, abs=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
@@ -168,7 +176,7 @@ def test_how_a_legs_classes_are_split_does_not_matter(rollout):
 def test_stored_as_strict_json_and_back_exactly_also_refuted_alternatives():
     now = state(*GATES).fold(poll((9, 1, 0, 2, 0, 1, 1, 3), (50, 9, 3, 1, 1, 0, 1, 2)))
     text = STORED.dump_json(now)
-    assert None in track(now, "plain").passing["bound"]
+    assert bets.LOST in track(now, "plain").passing["bound"].logs
 
     def refuse(constant):
         raise AssertionError(f"{constant} is no JSON")
@@ -310,7 +318,7 @@ def test_a_regression_in_mid_rollout_is_not_drowned_by_good_hours():
     gate = Gate("errors", "error_rate", max=0.05, warm_up=0, alpha=0.05)
     now = state(gate, stages=2).fold(errors((20_000, 100), (0, 0), seconds=3600))
     now = now.enter(1, (gate,), "green", "blue", "live").fold(errors((200, 60), (0, 0)))
-    only_old = bets.log_wealth(now.tracks[0].starts[0].wealth["bound"])
+    only_old = now.tracks[0].starts[0].wealth["bound"].log
     assert only_old < math.log(1 / 0.05) < now.tracks[0].log_fail("bound", 2)
 
 
