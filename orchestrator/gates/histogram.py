@@ -8,6 +8,7 @@ may be.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from providers.measurement import Histogram
 
@@ -46,34 +47,29 @@ class Tail:
     def __init__(self, histogram: Histogram) -> None:
         self._lower = [lower for lower, _, _ in histogram.buckets]
         self._upper = [upper for _, upper, _ in histogram.buckets]
-        beyond = [histogram.above]
-        for _, _, n in reversed(histogram.buckets):
-            beyond.append(beyond[-1] + n)
-        self._beyond = beyond[::-1]
-
-    @property
-    def total(self) -> int:
+        self._below = list(accumulate((n for _, _, n in histogram.buckets), initial=0))
+        self.total = self._below[-1] + histogram.above
         """All requests, with those that got no answer."""
-        return self._beyond[0]
 
     def surely(self, threshold: float) -> int:
         """Requests above the first bound >= threshold (microseconds), with those that got no answer."""
-        return self._beyond[bisect_left(self._lower, threshold)]
+        return self.total - self._below[bisect_left(self._lower, threshold)]
 
     def maybe(self, threshold: float) -> int:
         """Requests above the last bound <= threshold (microseconds), with those that got no answer."""
-        return self._beyond[bisect_right(self._upper, threshold)]
+        return self.total - self._below[bisect_right(self._upper, threshold)]
+
+    def bound(self, quantile: float) -> int | None:
+        """The upper bound (microseconds) of the bucket with the quantile; None where it got no answer, or none came."""
+        if not self.total:
+            return None
+        at = bisect_left(self._below, max(quantile * self.total, 1), lo=1)
+        return self._upper[at - 1] if at <= len(self._upper) else None
 
 
 def quantile_bound(histogram: Histogram, quantile: float) -> int | None:
-    """The upper bound (microseconds) of the bucket with the quantile; None where it got no answer, or none came."""
-    wanted = quantile * histogram.count
-    seen = 0
-    for _, upper, n in histogram.buckets:
-        seen += n
-        if n and seen >= wanted:
-            return upper
-    return None
+    """`Tail.bound`, where only one is wanted."""
+    return Tail(histogram).bound(quantile)
 
 
 def baseline(recent: Histogram, quantile: float) -> Baseline | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.gates import combine, wording
-from orchestrator.gates.histogram import quantile_bound
+from orchestrator.gates.histogram import Tail
 from orchestrator.gates.spec import Gate, Reaction, TermName
 from orchestrator.gates.spread import MINUTES_NEEDED, Spread
 from orchestrator.gates.state import GateState
@@ -116,7 +116,8 @@ def judge(state: GateState) -> Judgement:
     """The judgement that the evidence allows now. Pure; looking costs nothing, however often."""
     groups = _groups(state)
     of_group = {group.on_fail: group for group in groups}
-    verdicts = tuple(_verdict(state, track, of_group[track.gate.on_fail]) for track in state.current())
+    tails: dict[int, Tail] = {}
+    verdicts = tuple(_verdict(state, track, of_group[track.gate.on_fail], tails) for track in state.current())
     for group in groups:
         if group.failed:
             culprit = max(group.charges, key=lambda charge: charge.weight).track.gate.name
@@ -151,22 +152,22 @@ def _groups(state: GateState) -> tuple[_Group, ...]:
     return tuple(groups)
 
 
-def _verdict(state: GateState, track: Track, group: _Group) -> Verdict:
+def _verdict(state: GateState, track: Track, group: _Group, tails: dict[int, Tail]) -> Verdict:
     gate = track.gate
     live = [term for term in gate.terms if not _ended(state, term)]
-    own = [charge for charge in group.charges if charge.track is track]
-    accused = max(own, key=lambda charge: charge.weight)
+    charges = [charge for charge in group.charges if charge.track is track]
+    accused = max(charges, key=lambda charge: charge.weight)
     name, clause = _decide(state, track, group, live, accused)
-    own_latency, other_latency = state.latencies_of(gate) if gate.metric == "latency" else (Histogram(), Histogram())
-    candidate = _figures(gate, track.candidate, own_latency)
-    stable = _figures(gate, track.stable, other_latency) if _compares(state, gate) else None
+    own, other = state.latencies_of(gate)
+    candidate = _figures(gate, track.candidate, own, tails)
+    stable = _figures(gate, track.stable, other, tails) if _compares(state, gate) else None
     return Verdict(
         gate=gate.name,
         verdict=name,
         sentence=f"{_headline(state, gate, candidate, stable)}{clause} -> {name}",
         candidate=candidate,
         stable=stable,
-        log_evidence_fail=max(charge.log_fail for charge in own),
+        log_evidence_fail=max(charge.log_fail for charge in charges),
         log_evidence_pass=min((track.log_pass(term) for term in live), default=0.0),
         unproven=tuple(wording.tolerance(gate, term) for term in live if term not in track.proven),
         notes=_notes(state, track),
@@ -286,11 +287,14 @@ def _headline(state: GateState, gate: Gate, candidate: Figures, stable: Figures 
     return wording.headline(gate, own, other, candidate.requests) + ": "
 
 
-def _figures(gate: Gate, tally: Tally, latency: Histogram) -> Figures:
+def _figures(gate: Gate, tally: Tally, latency: Histogram, tails: dict[int, Tail]) -> Figures:
     rate = tally.bad / tally.requests if tally.requests else 0.0
-    return Figures(
-        tally.requests, tally.bad, rate, quantile_bound(latency, gate.quantile) if gate.metric == "latency" else None
-    )
+    if gate.metric != "latency":
+        return Figures(tally.requests, tally.bad, rate)
+    # Gates share the histogram that is shown; adding it up for each of them would be most of a judgement's time.
+    tail = tails.get(id(latency)) or Tail(latency)
+    tails[id(latency)] = tail
+    return Figures(tally.requests, tally.bad, rate, tail.bound(gate.quantile))
 
 
 def _compares(state: GateState, gate: Gate) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from orchestrator.gates.bets import Bet, Counts, PairCounts
 from orchestrator.gates.histogram import Baseline, Tail, baseline
 from orchestrator.gates.kernels import Side
-from orchestrator.gates.spec import Gate, TermName
+from orchestrator.gates.spec import Gate, TermName, is_error
 from providers.measurement import TIMEOUT, Histogram, Leg, Measurement, Pairs, Sample, Source
 
 _LATER = np.iinfo(np.int64).max
@@ -52,6 +52,8 @@ class Reading:
     def __init__(self, measurement: Measurement, sides: Sides, recent: Histogram) -> None:
         self._measurement, self._sides, self._recent = measurement, sides, recent
         self._tails: dict[int, Tail] = {}
+        self._legs: dict[tuple[str, str], Leg] = {}
+        self._errors: dict[tuple[int, tuple[str, ...]], int] = {}
         self._known: dict[float, Baseline | None] = {}
         self._joined: _Joined | None = None
 
@@ -64,14 +66,20 @@ class Reading:
     def candidate(self, gate: Gate) -> Leg:
         """Who is judged: the candidate, or stable where a gate guards it."""
         if gate.guards_stable:
-            return self._measurement.leg(self._sides.stable or "", "live")
-        return self._measurement.leg(self._sides.candidate, self.source_of(gate))
+            return self._leg(self._sides.stable or "", "live")
+        return self._leg(self._sides.candidate, self.source_of(gate))
 
     def stable(self, gate: Gate) -> Leg | None:
         """With whom it is compared, if with anybody."""
         if gate.guards_stable:
             return self._sides.before
-        return self._measurement.leg(self._sides.stable, "live") if self._sides.stable else None
+        return self._leg(self._sides.stable, "live") if self._sides.stable else None
+
+    def _leg(self, deployment: str, source: Source) -> Leg:
+        found = self._legs.get((deployment, source))
+        if found is None:
+            found = self._legs[deployment, source] = self._measurement.leg(deployment, source)
+        return found
 
     def latencies(self, gate: Gate) -> tuple[Histogram | None, Histogram | None]:
         """Latencies of both, for the figures that people see."""
@@ -127,7 +135,7 @@ class Reading:
         if bet in ("paired", "paired_blame"):
             return self._paired(gate, bet, side)
         if gate.metric in ("error_rate", "latency"):
-            return self._legs(gate, bet, side)
+            return self._streams(gate, bet, side)
         return self._plain(gate, bet, side)
 
     def seen(self, gate: Gate) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -182,7 +190,7 @@ class Reading:
 
     # --- two streams ------------------------------------------------------------------------------
 
-    def _legs(self, gate: Gate, bet: Bet, side: Side) -> Counts:
+    def _streams(self, gate: Gate, bet: Bet, side: Side) -> Counts:
         if gate.metric == "latency" and bet == "relative" and self.known(gate) is None:
             return Counts(0, 0, 0, 0)
         candidate, stable = self.candidate(gate), self.stable(gate)
@@ -206,7 +214,10 @@ class Reading:
 
     def _bad(self, gate: Gate, bet: Bet, side: Side, leg: Leg, *, of_stable: bool) -> int:
         if gate.metric == "error_rate":
-            return sum(n for status, n in leg.classes.items() if gate.is_error(status))
+            key = id(leg), gate.codes
+            if key not in self._errors:
+                self._errors[key] = sum(n for status, n in leg.classes.items() if is_error(status, gate.codes))
+            return self._errors[key]
         tail = self._tail(leg.latency or Histogram())
         if bet != "relative":
             assert gate.max is not None

@@ -6,6 +6,7 @@ rollout cannot be judged by another tolerance than the one its evidence was gath
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from providers.measurement import Comparison
@@ -178,6 +179,7 @@ class Gate:
         return is_error(status_class, self.codes)
 
 
+@lru_cache(maxsize=4096)
 def is_error(status_class: str, codes: tuple[str, ...] = DEFAULT_CODES) -> bool:
     """Whether a request of this class ("200", "503", "timeout", "reset") is among the classes of errors."""
     return any(_matches(pattern, status_class) for pattern in codes)
