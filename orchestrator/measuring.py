@@ -8,6 +8,7 @@ responses are counted besides, also between two stages and where no gate looks.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.gates.judge import Judgement, judge
 from orchestrator.gates.spec import is_error
@@ -66,18 +67,24 @@ async def open_stage(
         return Evidence(rollout.measurements, cursor, gates), bad
     if anew or gates.stages != gated_count(stages):
         gates = no_evidence(stages)
-    return Evidence(rollout.measurements, cursor, entered(gates, rollout.roles, stage)), bad
+    return Evidence(
+        rollout.measurements, cursor, entered(gates, rollout.roles, stage, checked=not rollout.advisory)
+    ), bad
 
 
-def entered(gates: GateState, roles: Roles, stage: Stage) -> GateState:
-    """The evidence as a gated stage begins, or begins again."""
+def entered(gates: GateState, roles: Roles, stage: Stage, *, checked: bool = False) -> GateState:
+    """The evidence as a gated stage begins, or begins again. `checked`: the split is what the stage asks for, because
+    whoever measures has made it so.
+    """
     if stage.gated is None:
         raise ValueError(f"{stage.name} has no gates")
     if gates.stage == stage.gated:
         return gates.restart_pass()
     served = getattr(stage.work, "traffic", {})
     stable = roles.stable if roles.stable and served.get(roles.stable) else None
-    return gates.enter(stage.gated, stage.gates, roles.candidate or "", stable, "mirror" if stage.mirrored else "live")
+    source: Literal["mirror", "live"] = "mirror" if stage.mirrored else "live"
+    named = (roles.candidate or "", stable, source)
+    return gates.enter(stage.gated, stage.gates, *named, paired=stage.paired, asked=stage.asked if checked else None)
 
 
 async def feed(provider: Provider, rollout: Rollout, stage: Stage, evidence: Evidence) -> Fed:
@@ -85,6 +92,8 @@ async def feed(provider: Provider, rollout: Rollout, stage: Stage, evidence: Evi
     measurement = await _measure(provider, rollout, evidence.cursor)
     seconds = (measurement.end - measurement.start).total_seconds()
     gates, judgement = judged(evidence.gates, stage, [measurement], gap=seconds > A_GAP * stage.interval)
+    if stage.remembers and rollout.roles.stable:
+        gates = gates.remember(measurement, rollout.roles.stable)
     number = rollout.measurements + 1
     after = Evidence(number, measurement.cursor, gates)
     return Fed(number, measurement, after, judgement, _bad(measurement, rollout, stage))

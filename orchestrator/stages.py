@@ -19,6 +19,7 @@ Kind = Literal[
     "deploy",
     "scale",
     "test",
+    "measure",
     "shadow",
     "canary",
     "promote",
@@ -67,6 +68,10 @@ class Stage:
         on_fail, on_no_data, on_undecided, on_error: what then happens.
         decide: what it takes to go on after the hold: a PASS of every gate, or that none failed.
         exposure, mirrored: the candidate's share of live traffic, and of the mirror, during it; tenths of a percent.
+        paired: the provider joins mirrored requests with their live twins.
+        asked: the share of requests that the sample-ratio check compares with what came, 0..1; None where nothing is
+            asked that could be checked.
+        remembers: stable is measured in it, for gates of the next stage that guard stable.
         budget: bad live responses by the candidate that the whole rollout may have, None where nobody counts them.
         irreversible: it deletes what a rollback would need.
     """
@@ -92,13 +97,16 @@ class Stage:
     decide: Literal["proven", "no_fail"] = "proven"
     exposure: int = 0
     mirrored: int = 0
+    paired: bool = False
+    asked: float | None = None
+    remembers: bool = False
     budget: int | None = None
     irreversible: bool = False
 
     @property
     def watched(self) -> bool:
         """Whether requests are measured while it lasts."""
-        return bool(self.gates or self.guards) or self.budget is not None
+        return bool(self.gates or self.guards) or self.remembers or self.budget is not None
 
 
 def gated_count(stages: Sequence[Stage]) -> int:
