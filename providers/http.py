@@ -5,6 +5,7 @@ because a repeated POST is somebody's second prediction.
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -47,30 +48,44 @@ class Http:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         timeout: float,
+        limit: int | None = None,
+        shown: str | None = None,
     ) -> Answer:
         """Send one request and read the whole answer, of any status.
 
         Args:
             timeout: seconds for everything, from connecting to the last byte.
+            limit: bytes that a body may have; reading stops beyond. None for any size.
+            shown: what stands for an address that holds a secret, in errors.
 
         Raises:
-            Temporary: no answer in that time, or the connection failed; the sentence holds neither headers nor body.
+            Temporary: no answer in that time, or a larger one, or the connection failed; the sentence holds neither
+                headers nor body.
         """
         # Imported where it is first needed: most commands send nothing, and start in less time without it.
         import httpx  # noqa: PLC0415
 
         loop = asyncio.get_running_loop()
         began = loop.time()
+        name = f"{method} {shown or url}"
         try:
             async with asyncio.timeout(timeout):
-                response = await self._pool().request(method, url, content=body, headers=dict(headers or {}))
+                request = self._pool().stream(method, url, content=body, headers=dict(headers or {}))
+                async with request as response:
+                    read = bytearray()
+                    async for some in response.aiter_bytes():
+                        read += some
+                        if limit is not None and len(read) > limit:
+                            raise Temporary(f"{name} was answered with more than {limit} bytes, and is not read on.")
         except TimeoutError:
-            raise Temporary(f"{method} {url} got no answer within {timeout:g} s.") from None
+            raise Temporary(f"{name} got no answer within {timeout:g} s.") from None
         except httpx.InvalidURL as error:
-            raise Temporary(f"{method} {url} is no valid address: {error}.") from None
+            raise Temporary(f"{name} is no valid address{'' if shown else f': {error}'}.") from None
+        except UnicodeError:
+            raise Temporary(f"{name} cannot be sent: a header holds a character that none may have.") from None
         except httpx.HTTPError as error:
-            raise Temporary(f"{method} {url} failed: {str(error) or type(error).__name__}.") from None
-        return Answer(response.status_code, response.content, loop.time() - began, dict(response.headers))
+            raise Temporary(f"{name} failed: {_why(error, private=shown is not None)}.") from None
+        return Answer(response.status_code, bytes(read), loop.time() - began, dict(response.headers))
 
     async def aclose(self) -> None:
         """Close every connection; the next request opens new ones."""
@@ -88,3 +103,9 @@ class Http:
             self._client = httpx.AsyncClient(limits=limits, timeout=None, trust_env=not self._direct)  # noqa: S113
             self._loop = loop
         return self._client
+
+
+def _why(error: Exception, *, private: bool) -> str:
+    """What went wrong; without its words, which may repeat a part of the address, where that is private."""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    return kind if private else str(error) or type(error).__name__

@@ -1,29 +1,39 @@
-"""From a name in a plan to a provider, so that a provider can come from any distribution without a line changed here.
+"""From a name in a plan to a provider or a metric, so that either can come from any distribution without a line changed
+here.
 
-A distribution offers one in the entry point group `rollout.providers`, as `name = "package.module:Class"`. Nothing is
-imported before it is asked for: a provider's own dependencies are only needed by those who use it.
+A distribution offers a provider in the entry point group `rollout.providers` and a metric in `rollout.metrics`, as
+`name = "package.module:Class"`; see `providers.offers`.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
-
-from pydantic import BaseModel, ValidationError
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from providers.base import Context, Provider
 from providers.errors import Permanent
+from providers.metrics.base import Form, Metric
+from providers.offers import Offers
 
 GROUP = "rollout.providers"
+METRICS_GROUP = "rollout.metrics"
 
 
 class UnknownProvider(Permanent, LookupError):
     """No installed distribution offers a provider of that name."""
 
 
+class UnknownMetric(Permanent, LookupError):
+    """No installed distribution offers a metric of that name."""
+
+
+_PROVIDERS: Offers[Provider] = Offers(GROUP, "Provider", "providers.base.Provider", UnknownProvider)
+_METRICS: Offers[Metric] = Offers(METRICS_GROUP, "Metric", "providers.metrics.base.Metric", UnknownMetric)
+
+
 def known() -> tuple[str, ...]:
     """Names of all providers that are installed, sorted."""
-    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+    return _PROVIDERS.known()
 
 
 def find(name: str) -> type[Provider]:
@@ -31,12 +41,7 @@ def find(name: str) -> type[Provider]:
 
     Raises UnknownProvider, and Permanent when it is offered twice, cannot be imported, or is no provider.
     """
-    points = {point.value: point for point in entry_points(group=GROUP, name=name)}
-    if not points:
-        raise UnknownProvider(f"{_unknown('Provider', name, known())}.")
-    if len(points) > 1:
-        raise Permanent(f"Provider {name} is offered by {' and by '.join(sorted(points))}: uninstall all but one.")
-    return _load(next(iter(points.values())))
+    return _PROVIDERS.find(name)
 
 
 def open_provider(name: str, options: Mapping[str, Any], context: Context) -> Provider:
@@ -45,48 +50,43 @@ def open_provider(name: str, options: Mapping[str, Any], context: Context) -> Pr
     Raises UnknownProvider, and Permanent when the options are not what the provider allows; never shows their values,
     which may be secret.
     """
-    provider = find(name)
-    try:
-        chosen = provider.Options.model_validate(dict(options))
-    except ValidationError as error:
-        raise Permanent(_refusal(name, provider.Options, error)) from None
+    provider, chosen = _PROVIDERS.read(name, options)
     return provider(chosen, context)
 
 
-def _load(point: EntryPoint) -> type[Provider]:
-    try:
-        provider = point.load()
-    except (ImportError, AttributeError) as error:
-        raise Permanent(f"Provider {point.name} cannot be loaded from {point.value}: {error}.") from error
-    options = getattr(provider, "Options", None)
-    if not (isinstance(provider, type) and isinstance(options, type) and issubclass(options, BaseModel)):
-        raise Permanent(
-            f"Provider {point.name} is not one: {point.value} has no Options (see providers.base.Provider)."
-        )
-    return cast(type[Provider], provider)
+def known_metrics() -> tuple[str, ...]:
+    """Names of all metrics that are installed, sorted."""
+    return _METRICS.known()
 
 
-def _refusal(name: str, options: type[BaseModel], error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        place = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-            problems.append(_unknown("option", place, _names(options)))
-        elif problem["type"] == "missing":
-            problems.append(f"option {place} is missing")
-        else:
-            problems.append(
-                f"option {place}: {problem['msg'].removeprefix('Value error, ')}" if place else problem["msg"]
-            )
-    return f"Provider {name}: {'; '.join(problems)}."
+def find_metric(name: str) -> type[Metric]:
+    """The metric class of that name, imported now.
+
+    Raises UnknownMetric, and Permanent when it is offered twice, cannot be imported, or is no metric.
+    """
+    return _METRICS.find(name)
 
 
-def _names(options: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(field.alias or name for name, field in options.model_fields.items())
+def open_metric(name: str, options: Mapping[str, Any], context: Context) -> Metric:
+    """A metric, with its own options as the plan gives them; nothing is asked and no secret is resolved yet.
+
+    Raises UnknownMetric, and Permanent when the options are not what the metric allows; never shows their values, which
+    may be secret.
+    """
+    metric, chosen = _METRICS.read(name, options)
+    return metric(chosen, context)
 
 
-def _unknown(what: str, name: str, allowed: Iterable[str]) -> str:
-    names = sorted(allowed)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"{what} {name} is not known{hint}: there is {', '.join(names) or 'none'}"
+def metric_form(name: str, options: Mapping[str, Any]) -> Form:
+    """Whether a metric with these options answers with counts or with values: offline, secrets stay references.
+
+    Raises as `open_metric` does, and Permanent when the metric names no such form.
+    """
+    form = open_metric(name, options, _OFFLINE).form
+    if form not in ("counts", "values"):
+        raise Permanent(f"Metric {name} is not one: its form is neither counts nor values.")
+    return form
+
+
+# A metric keeps what it is given until it is asked; one that looks here before that finds nothing.
+_OFFLINE = Context(Path(), lambda: datetime.min.replace(tzinfo=UTC), lambda: "")
