@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from orchestrator.gates import wording
-from orchestrator.gates.resolution import Buckets, effective, effective_sentences, requests_to_pass, traffic_to_fail
+from orchestrator.gates.resolution import (
+    Buckets,
+    effective,
+    effective_sentences,
+    requests_to_pass,
+    slower_by_chance,
+    traffic_to_fail,
+)
 from orchestrator.gates.spec import Gate, Reaction
 from plans.units import show_duration, show_frequency, show_share
 
@@ -62,6 +69,8 @@ class Conditions:
         """The candidate's share of the requests that a gate judges, tenths of a percent; 0 also where none can be
         foreseen (direct ones).
         """
+        if gate.guards_stable:
+            return self.stable
         source = ("mirror" if self.mirrored else "live") if gate.source == "auto" else gate.source
         return {"mirror": self.mirrored, "live": self.exposure, "direct": 0}[source]
 
@@ -168,8 +177,10 @@ def bad_responses(
 def undecidable(gate: Gate, conditions: Conditions) -> Outlook:
     """Whether a gate can pass within the deadline and the hold of a step, when nothing is wrong with the candidate."""
     c = conditions
-    usual_rate = _usual(c) if gate.metric == "error_rate" else (1 - gate.quantile) / 2
-    clean, usual = (_need(gate, c, rate) for rate in (0.0, usual_rate))
+    if gate.metric == "external":
+        unknown = Need(0.0, None, None)
+        return Outlook(gate.name, unknown, unknown, None, None, None, _of_another_source(gate))
+    clean, usual = (_need(gate, c, rate) for rate in _rates(gate, c))
     available = in_time = in_hold = None
     if c.traffic is not None:
         limit = math.inf if c.deadline is None else c.deadline
@@ -198,6 +209,19 @@ def advice_for_stage(gates: Sequence[Gate], conditions: Conditions, guards: Sequ
 
 def _usual(c: Conditions) -> float:
     return ASSUMED_ERRORS if c.stable_errors is None else c.stable_errors
+
+
+def _rates(gate: Gate, c: Conditions) -> tuple[float, float]:
+    """Bad ones where nothing at all is wrong, and usually."""
+    match gate.metric:
+        case "error_rate":
+            return 0.0, _usual(c)
+        case "latency":
+            return 0.0, (1 - gate.quantile) / 2
+        case "slowdown":
+            alike = slower_by_chance(gate.ratio)
+            return alike, alike
+    return 0.0, 0.0
 
 
 def _level(gate: Gate, c: Conditions) -> float | None:
@@ -249,6 +273,8 @@ def _end(gates: Sequence[Gate], c: Conditions, bad_rate: float) -> float:
     end = c.hold
     for gate in sorted(gates, key=lambda gate: gate.metric == "latency"):  # those that most likely never pass first
         rates = (bad_rate, _usual(c)) if gate.metric == "error_rate" else (0.0, 0.0)
+        if gate.metric == "external":
+            continue  # how soon it passes is not known; it is taken not to be the last
         passed = _need(gate, c, *rates).seconds
         if passed is None:
             return math.inf if c.deadline is None else c.deadline
@@ -268,6 +294,7 @@ def _sentence(gate: Gate, c: Conditions, found: Outlook) -> str:
         return f"{name} judges {judged} requests, and {c.candidate} gets none in this step: it would have no data"
     if not c.stable and gate.max is None:
         return f"{name} only compares with stable, which has no live traffic in this step: it would have no data"
+    judged = "stable" if gate.guards_stable else c.candidate
     level, without = _levels(gate, c, usual.rate)
     if usual.requests is None:
         enough = f" ({_about(clean.requests)} requests suffice {without})" if clean.requests is not None else ""
@@ -277,7 +304,7 @@ def _sentence(gate: Gate, c: Conditions, found: Outlook) -> str:
     fewer = _about(clean.requests) != _about(usual.requests)
     if gate.relative and not fewer and gate.metric == "latency" and c.stable:
         level = "when both sides are equally fast"
-    needs = f"{name} needs {_about(usual.requests)} requests to {c.candidate} {level}"
+    needs = f"{name} needs {_about(usual.requests)} requests to {judged} {level}"
     share = show_share(c.share(gate))
     if c.traffic is None:
         needs += f" ({_about(clean.requests)} {without})" if fewer else ""
@@ -302,10 +329,20 @@ def _sentence(gate: Gate, c: Conditions, found: Outlook) -> str:
     return "" if found.in_hold else f"{needs}: the step takes longer than its hold of {show_duration(c.hold)}"
 
 
+def _of_another_source(gate: Gate) -> str:
+    assert gate.external is not None
+    return f"gate {gate.name} judges figures of {gate.external.name}, and how many of them come is not known beforehand"
+
+
 def _levels(gate: Gate, c: Conditions, rate: float) -> tuple[str, str]:
     """At which level of bad answers, and without any, as clauses."""
     if gate.metric == "error_rate":
         return (f"at {wording.percent(rate)} errors" if rate else "without any error"), "without any error"
+    if gate.metric == "slowdown":
+        return "when both sides are equally fast", "when both sides are equally fast"
+    if gate.metric in ("prediction", "missing_pairs"):
+        clean = "when all are answered alike" if gate.metric == "prediction" else "when none is missing"
+        return clean, clean
     alike = "when both sides are equally fast" if gate.relative and c.stable else ""
     if gate.max is None:
         return alike, alike

@@ -60,7 +60,8 @@ def requests_to_pass(
         candidate_share, stable_share: of the endpoint's traffic, tenths of a percent; only their ratio matters. A
             stable_share of 0 leaves the absolute bound alone.
         rate, stable_rate: bad answers of both sides, 0..1; stable's is the candidate's when it is not given. For a
-            latency gate those above its `max`; its comparison takes both sides to be alike.
+            latency gate those above its `max`; its comparison takes both sides to be alike. Pairs are not counted on:
+            with them it is rarely more.
         beta: instead of the gate's.
         tested_ratio: what PASS tests in place of a latency gate's ratio, where the histogram is coarser.
         discarded: candidate requests that the warm-up takes.
@@ -142,7 +143,7 @@ def traffic_to_fail(
     fastest = 0.0
     for track in state.tracks:
         gate = track.gate
-        rates = (0.0, 0.0) if gate.metric == "latency" else (bad_rate, stable_rate)
+        rates = (bad_rate, stable_rate) if gate.metric == "error_rate" else (0.0, 0.0)
         sides = _Sides(shares[gate.name], stable_share, *rates)
         won[gate.name] = {bet: _won(gate, bet, "fail", sides) for bet in track.starts[0].wealth}
         for term in gate.terms:
@@ -155,6 +156,14 @@ def traffic_to_fail(
         return judge(replace(state, tracks=tracks)).outcome == "failed"
 
     return _first(failed, -math.log(max(gate.alpha for gate in group)), fastest)
+
+
+def slower_by_chance(ratio: float) -> float:
+    """How many of the pairs of two sides that are alike have a copy that took more than `ratio` times as long, 0..1.
+
+    Copy and twin are taken to be independent; what they share makes it fewer.
+    """
+    return 1 - NormalDist().cdf(math.log(ratio) / (math.sqrt(2) * LOG_SPREAD))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from typing import TypeVar
 from orchestrator.events import Measured
 from orchestrator.gates import wording
 from orchestrator.gates.histogram import quantile_bound
+from orchestrator.gates.reading import Reading, Sides
 from orchestrator.gates.judge import Verdict
 from orchestrator.gates.spec import DEFAULT_CODES, Gate, is_error
 from orchestrator.standing import Roles
 from orchestrator.views import GateView
-from providers.measurement import Leg, Measurement, Source
+from providers.measurement import Histogram, Leg, Measurement, Source
 
 Item = TypeVar("Item")
 
@@ -34,8 +35,8 @@ class Seen:
             answered request.
     """
 
-    requests: int
-    bad: int | None
+    requests: float
+    bad: float | None
     value: float | None
 
 
@@ -178,9 +179,14 @@ def _poll(
     usable = measurement is not None and not event.lost and measurement.end > measurement.start
     candidate = stable = None
     if usable and measurement is not None:
-        candidate = _seen(_candidate(measurement, roles.candidate or "", gate), gate, levels)
-        if roles.stable and verdict.stable is not None:
-            stable = _seen(measurement.leg(roles.stable, "live"), gate, levels)
+        if gate is not None and gate.metric not in ("error_rate", "latency"):
+            candidate, stable = _read(measurement, gate, roles)
+        elif gate is not None and gate.guards_stable:
+            candidate = _seen(measurement.leg(roles.stable or "", "live"), gate, levels)
+        else:
+            candidate = _seen(_candidate(measurement, roles.candidate or "", gate), gate, levels)
+            if roles.stable and verdict.stable is not None:
+                stable = _seen(measurement.leg(roles.stable, "live"), gate, levels)
     return Poll(
         at=event.end,
         seconds=seconds,
@@ -211,6 +217,14 @@ def _seen(leg: Leg, gate: Gate | None, levels: Levels) -> Seen:
     codes = gate.codes if gate is not None else DEFAULT_CODES
     bad = sum(count for status, count in leg.classes.items() if is_error(status, codes))
     return Seen(leg.requests, bad, bad / leg.requests if leg.requests else None)
+
+
+def _read(measurement: Measurement, gate: Gate, roles: Roles) -> tuple[Seen | None, Seen | None]:
+    """What a gate of pairs or samples saw in one poll, as it counted it."""
+    sides = Sides(roles.candidate or "", "mirror" if gate.mirrors else "live", roles.stable)
+    own, other = Reading(measurement, sides, Histogram()).seen(gate)
+    shown = [Seen(total, bad, bad / total) if total else None for total, bad in (own, other)]
+    return shown[0] or Seen(0, 0, None), shown[1]
 
 
 def _tolerated(verdict: Verdict, gate: Gate | None) -> float | None:
