@@ -5,7 +5,7 @@ lose: what is wanted stands in `procs/NAME.json`, what runs stands in `procs/NAM
 the process, see `launch`), and one function makes the second into the first. A keeper that starts finds living
 processes and *adopts* them by pid and start time. Memory holds only what may be forgotten: how often each has exited.
 
-    python -I -S keeper.py ENDPOINT_DIRECTORY SOCKET [--detach] [--poll]
+    python -I -S keeper.py ENDPOINT_DIRECTORY SOCKET [--detach] [--poll] [--log-limit=BYTES]
 
     procs/NAME.json    {"argv": [...], "env": {...}, "log": path, "cwd": path or null, "stop_s": seconds, "mark": text}
     procs/NAME.lock    who runs it (launch.Holder)
@@ -41,10 +41,11 @@ from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 if __package__:
-    from providers.local import launch
+    from providers.local import launch, rotation
 else:  # run by its path: under -I its own directory is not on sys.path
     sys.path.append(HERE)
     import launch  # type: ignore[import-not-found,no-redef]
+    import rotation  # type: ignore[import-not-found,no-redef]
 
 PROTOCOL = 1
 IDLE_S = 1.0  # the files are looked at this often even when nobody connects
@@ -54,6 +55,8 @@ QUICK_S = 10.0  # an exit after a shorter run delays the next start
 SETTLED_S = 600.0  # longer than an init() may reasonably take: a later exit is not a failure to start
 DELAYS_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 LOG_LIMIT = 4 << 20
+PAIR_LOG = "pairs.ndjson"  # written by the proxy; the name is `xds.PAIR_LOG`
+PROXY_SOCKET = "envoy.sock"  # beside our own
 # Stamp of a desired file, and what it says; None when that cannot be read at this moment.
 Desired = tuple[tuple[int, int], dict[str, Any] | None]
 
@@ -185,8 +188,10 @@ class Process:
 
 
 class Keeper:
-    def __init__(self, directory: str, address: str, poll: bool) -> None:
+    def __init__(self, directory: str, address: str, poll: bool, limit: int = rotation.LIMIT) -> None:
         self.procs, self.address, self.poll = os.path.join(directory, "procs"), address, poll
+        proxy = os.path.join(os.path.dirname(address), PROXY_SOCKET)
+        self.rotation, self.rotated = rotation.Rotation(os.path.join(directory, PAIR_LOG), proxy, limit), ""
         self.processes: dict[str, Process] = {}
         self.server = self.bind()
         self.wake, wakened = socket.socketpair()
@@ -351,6 +356,13 @@ class Keeper:
         with contextlib.suppress(OSError):
             if os.fstat(2).st_size > LOG_LIMIT:
                 os.ftruncate(2, 0)
+        try:
+            done = self.rotation.turn()
+        except OSError as error:
+            done = str(error)
+        if done and done != self.rotated:
+            say(f"{PAIR_LOG}: {done}")
+        self.rotated = done
 
 
 def claim(path: str) -> int:
@@ -381,7 +393,8 @@ def main(directory: str, address: str, *options: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     descriptor = claim(os.path.join(directory, "procs", "keeper.lock"))
-    Keeper(directory, address, "--poll" in options).run()
+    limits = [int(option.partition("=")[2]) for option in options if option.startswith("--log-limit=")]
+    Keeper(directory, address, "--poll" in options, *limits).run()
     os.close(descriptor)
 
 

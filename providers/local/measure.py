@@ -32,6 +32,7 @@ from providers.measurement import RESET, TIMEOUT, Cursor, Histogram, Leg, Measur
 _ANSWERED = "-"
 _LOGGED = re.compile(r"leg\.rq\.cluster\.([^.]+)\.code\.(\d+)\.flags\.(.+)")
 _COUNTED = re.compile(r"cluster\.([^.]+)\.upstream_(rq_\d\d\d|rq_timeout|rq_max_duration_reached|cx_none_healthy)")
+_WHOLE = re.compile(r"rq_\d\d\d|rq_max_duration_reached")
 _LATENCY = re.compile(r"leg\.us\.cluster\.([^.]+)")
 
 Buckets = dict[str, int]
@@ -102,6 +103,21 @@ def since(
     if not started:
         return Measurement(cursor.at, now, (), fresh, lost=True)
     return Measurement(cursor.at, now, tuple(legs), fresh)
+
+
+def copies(before: Cursor, after: Cursor, deployment: str) -> int:
+    """How many mirrored requests of any class were completed from one cursor to a later one; exact in torn readings,
+    too, because each request moves exactly one of these counters.
+    """
+    old, new = before.raw.get(deployment), after.raw[deployment]
+    if old is None or old["generation"] != new["generation"]:
+        return _completed(new, deployment)
+    return _completed(new, deployment) - _completed(old, deployment)
+
+
+def _completed(raw: Mapping[str, Any], deployment: str) -> int:
+    sums = raw["clusters"].get(deployment + SUFFIXES["mirror"], {}).get("sums", {})
+    return sum(n for name, n in sums.items() if _WHOLE.fullmatch(name))
 
 
 def _clusters(deployment: str) -> list[str]:

@@ -27,13 +27,13 @@ from providers.base import (
 )
 from providers.errors import NotFound, Permanent, Temporary
 from providers.http import Http
-from providers.local import converge, launching, logs, measure, rules, snapshot
+from providers.local import converge, launching, logs, measure, pairing, rules, snapshot
 from providers.local.converge import Machine, Seen
 from providers.local.envoy import Away, View
 from providers.local.operations import Operations, boot
 from providers.local.outcome import crashed
 from providers.local.state import Deployment, Layout, State, load, load_keys
-from providers.local.xds import DEPLOYMENT_HEADER
+from providers.local.xds import DEPLOYMENT_HEADER, PAIR_LOG
 from providers.measurement import Cursor, Measurement, MeasureQuery
 from providers.specs import Content, DeploymentSpec, EndpointSpec, Model, ResolvedDeployment, spec_digest
 
@@ -205,11 +205,14 @@ class LocalProvider:
     def _measure(self, query: MeasureQuery, cursor: Cursor | None) -> Measurement:
         layout, state = self._existing(query.endpoint)
         wanted = [state.deployments[name] for name in query.deployments if name in state.deployments]
+        began = self._context.clock()
         try:
             statistics = self._operations.machine(layout).admin.statistics([one.name for one in wanted])
         except Away:
             raise Temporary(f"The proxy of {query.endpoint} does not answer.", retry_after=1.0) from None
-        return measure.since(cursor, statistics, wanted, self._context.clock())
+        counted = measure.since(cursor, statistics, wanted, self._context.clock())
+        both = pairing.sides(query.deployments, state.deployments)
+        return pairing.added(counted, cursor, layout.directory / PAIR_LOG, both, began)
 
 
 async def _thread(work: Callable[[], T]) -> T:
