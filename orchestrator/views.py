@@ -31,8 +31,8 @@ class FiguresView:
     The quantile is in microseconds.
     """
 
-    requests: int
-    bad: int
+    requests: int | float
+    bad: int | float
     rate: float
     quantile_us: int | None = None
 

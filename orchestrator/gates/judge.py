@@ -36,8 +36,8 @@ class Figures:
             answer.
     """
 
-    requests: float
-    bad: float
+    requests: int | float
+    bad: int | float
     rate: float
     quantile_us: int | None = None
 
@@ -56,7 +56,6 @@ class Verdict:
         unproven: its tolerances that have not passed yet, such as "tolerance of 1.5x + 0.5%".
         notes: what one should know besides, as clauses.
         errors: polls in a row that could not be read.
-        examples: of what was found, redacted.
     """
 
     gate: str
@@ -69,7 +68,6 @@ class Verdict:
     unproven: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     errors: int = 0
-    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +170,6 @@ def _verdict(state: GateState, track: Track, group: _Group, tails: dict[int, Tai
         unproven=tuple(wording.tolerance(gate, term) for term in live if term not in track.proven),
         notes=_notes(state, track),
         errors=max(track.errors, state.split.off),
-        examples=track.examples,
     )
 
 
@@ -258,6 +255,7 @@ def _notes(state: GateState, track: Track) -> tuple[str, ...]:
         notes.append(f"{track.joined:,} mirrored requests were joined with their live twins")
     elif state.source_of(gate) == "mirror" and gate.metric in ("error_rate", "latency") and state.compared:
         notes.append("mirrored requests are not joined with their live twins: all of both sides are compared")
+    notes += [f"for example: {example}" for example in track.examples]
     if gate.valued:
         notes.append("the coarse form: points in time are judged, not requests")
     if gate.guards_stable:

@@ -44,8 +44,8 @@ class Start:
 class Tally:
     """Requests of one leg since the stage began, after the warm-up: as the gate's first term counts them for FAIL."""
 
-    requests: float = 0
-    bad: float = 0
+    requests: int | float = 0
+    bad: int | float = 0
 
     def add(self, counts: tuple[float, float]) -> "Tally":
         """With one more poll of (requests, bad)."""
