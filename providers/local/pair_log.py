@@ -8,7 +8,7 @@ used again.
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,11 @@ def since(path: Path, place: Place) -> Read:
         return newer
     # The older file is looked at last: once there is a newer one, nothing more comes into it.
     older = _read(Path(rotated(str(path))), place)
-    if older is None:
-        return newer or Read((), place)
-    if newer is None:
-        return older  # renamed, and Envoy has not begun another one yet
-    return Read((*older.lines, *newer.lines), newer.place, older.gap and place.inode != 0)
+    # Renamed, and Envoy has not begun another one yet; or never renamed.
+    found = older or newer or Read((), place)
+    if older is not None and newer is not None:
+        found = Read((*older.lines, *newer.lines), newer.place, older.gap)
+    return replace(found, gap=found.gap and place.inode != 0)
 
 
 def _read(path: Path, place: Place | None, most: int = _MOST) -> Read | None:

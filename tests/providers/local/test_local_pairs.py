@@ -185,7 +185,7 @@ async def test_a_slow_candidate_is_waited_for(local: Any, wait_until: Any) -> No
     await measuring.told_all(wait_until, 3)
     assert measuring.told.classes == {("200", "200"): 3}
     assert not measuring.told.missing
-    assert all(copy >= 1_200_000 > twin for copy, twin, _ in measuring.told.latencies)
+    assert all(copy and twin and copy >= 1_200_000 > twin for copy, twin, _ in measuring.told.latencies)
 
 
 async def test_copies_that_no_instance_gets_are_dropped(local: Any, wait_until: Any) -> None:
@@ -195,7 +195,7 @@ async def test_copies_that_no_instance_gets_are_dropped(local: Any, wait_until: 
     local.down("green.0")
 
     async def unhealthy() -> bool:
-        return local.healthy("green") == 0
+        return bool(local.healthy("green") == 0)
 
     await wait_until(unhealthy, "green is out")
     for _ in range(6):
@@ -297,7 +297,7 @@ async def test_the_log_is_rotated_while_it_is_read(local: Any, wait_until: Any) 
     try:
 
         async def keeps() -> bool:
-            return local.processes.keeper_pid() == process.pid
+            return bool(local.processes.keeper_pid() == process.pid)
 
         await wait_until(keeps, "the other keeper keeps")
         async with local.load(clients=4, pause=0.005) as load:
