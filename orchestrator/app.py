@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from orchestrator.ready import capabilities_of, first_version, made_ready, optio
 from orchestrator.rollout import Rollout, apply
 from orchestrator.secrets import Resolver
 from orchestrator.settings import Settings, from_environment, utc_now
+from orchestrator.sources import Metrics
 from orchestrator.stages import Stage
 from orchestrator.standing import Command, CommandKind, Snapshot
 from orchestrator.store.base import Store, Worker
@@ -39,7 +41,7 @@ from plans.model import Plan
 from providers.actions import Action
 from providers.base import Context, Done, EndpointState, Failed, Fence, Provider
 from providers.errors import Permanent, ProviderError, Temporary
-from providers.registry import open_provider
+from providers.registry import open_metric, open_provider
 
 COMMAND_TICK = 0.1
 """Seconds between looks at whether a live driver has acted on a command."""
@@ -102,9 +104,12 @@ def provider_of(
     app: App, *, name: str = "local", options: Mapping[str, Any] | None = None, base: Path | None = None
 ) -> Provider:
     """A provider by name. Raises ProviderError when it is unknown, or its options are wrong."""
-    resolver = Resolver(app.settings.environment, base or Path.cwd())
-    context = Context(app.settings.home, app.clock, ids.token, resolver, app.settings.runtime)
-    return open_provider(name, dict(options or {}), context)
+    return open_provider(name, dict(options or {}), _context(app, base or Path.cwd()))
+
+
+def _context(app: App, base: Path) -> Context:
+    resolver = Resolver(app.settings.environment, base)
+    return Context(app.settings.home, app.clock, ids.token, resolver, app.settings.runtime)
 
 
 async def owner_of(app: App, identity: str) -> Rollout | None:
@@ -392,24 +397,26 @@ async def _drive(
     stop: asyncio.Event,
     adopted: ev.Adopted | None = None,
 ) -> Rollout:
-    resolver = Resolver(app.settings.environment, Path(pinned.path).parent)
-    async with lease.Heartbeat(app.store, worker) as heartbeat:
+    context = _context(app, Path(pinned.path).parent)
+    opening = partial(open_metric, context=context)
+    async with Metrics(opening) as metrics, lease.Heartbeat(app.store, worker) as heartbeat:
         driver = Driver(
             rollout,
             bundle=pinned,
             stages=stages,
             store=app.store,
             provider=provider,
+            metrics=metrics,
             capabilities=capabilities_of(provider, pinned, None),
             worker=worker,
             heartbeat=heartbeat,
             clock=app.clock,
-            run_task=runner(rollout, pinned, provider, resolver),
+            run_task=runner(rollout, pinned, provider, context.resolve),
             flags=flags,
             watcher=watcher,
             stop=stop,
             load=_load(app, pinned, advisory=rollout.advisory),
-            notifier=Notifier(pinned.plan.notify, resolve=resolver) if pinned.plan.notify else None,
+            notifier=Notifier(pinned.plan.notify, resolve=context.resolve) if pinned.plan.notify else None,
         )
         return await driver.run(adopted=adopted)
 

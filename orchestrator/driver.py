@@ -23,6 +23,7 @@ from orchestrator.keepsakes import saved_logs, with_last_words
 from orchestrator.lease import Heartbeat
 from orchestrator.notify import Notifier
 from orchestrator.rollout import Rollout
+from orchestrator.sources import Metrics
 from orchestrator.stages import Stage
 from orchestrator.standing import Command, Intent, Snapshot, Waiting
 from orchestrator.store.base import Evidence, Store, Worker
@@ -55,6 +56,7 @@ class Driver:
         stages: tuple[Stage, ...],
         store: Store,
         provider: Provider,
+        metrics: Metrics,
         capabilities: Capabilities,
         worker: Worker,
         heartbeat: Heartbeat,
@@ -71,7 +73,7 @@ class Driver:
         self.bundle, self.stages = bundle, stages
         self._store, self._provider, self._capabilities = store, provider, capabilities
         self._worker, self._heartbeat, self._clock, self._run_task = worker, heartbeat, clock, run_task
-        self._flags, self._stop, self._load = flags, stop, load
+        self._metrics, self._flags, self._stop, self._load = metrics, flags, stop, load
         self._evidence: Evidence | None = None
         self._observed: EndpointState | None = None
         self._seen = False
@@ -79,8 +81,7 @@ class Driver:
         self._observed_at = float("-inf")
         self._task: asyncio.Future[TaskResult] | None = None
         self._poll_at: dict[str, float] = {}
-        self._observe_tries = 0
-        self._anew = False
+        self._observe_tries, self._anew = 0, False
 
     @property
     def rollout(self) -> Rollout:
@@ -93,8 +94,7 @@ class Driver:
 
         Raises LeaseLost when another driver took over, StoreError when the store is gone.
         """
-        self._evidence = await self._store.evidence(self.rollout.id)
-        worker = self._worker
+        worker, self._evidence = self._worker, await self._store.evidence(self.rollout.id)
         try:
             await self._journal.write(ev.Driven(worker.id, worker.host, worker.pid, self.rollout.epoch))
             if adopted is not None:
@@ -351,7 +351,7 @@ class Driver:
         if stage.gates:
             try:
                 evidence, bad = await measuring.open_stage(
-                    self._provider, self.rollout, self.stages, stage, self._evidence, anew=self._anew
+                    self._provider, self._metrics, self.rollout, self.stages, stage, self._evidence, anew=self._anew
                 )
             except ProviderError as error:
                 await self._cannot_measure(str(error))
@@ -367,7 +367,7 @@ class Driver:
         if self._evidence is None:
             raise StoreError(f"rollout {self.rollout.id}: the evidence of stage {stage.name} is missing from the store")
         try:
-            fed = await measuring.feed(self._provider, self.rollout, stage, self._evidence)
+            fed = await measuring.feed(self._provider, self._metrics, self.rollout, stage, self._evidence)
         except ProviderError as error:
             await self._cannot_measure(str(error))
             return

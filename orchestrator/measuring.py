@@ -3,7 +3,8 @@
 What `driver` does with a provider that can count: set the first cursor when a stage's target is verified, then measure,
 fold and judge. What comes back is stored in one transaction with the event, so a crash repeats a measurement from the
 old cursor or goes on from the new one, and never feeds twice. Where the plan has a budget, the candidate's bad live
-responses are counted besides, also between two stages and where no gate looks.
+responses are counted besides, also between two stages and where no gate looks. What metrics from elsewhere say of the
+same window comes with it (`sources`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from orchestrator.gates.judge import Judgement, judge
 from orchestrator.gates.spec import is_error
 from orchestrator.gates.state import GateState
 from orchestrator.rollout import Rollout
+from orchestrator.sources import Metrics, with_samples
 from orchestrator.stages import Stage, gated_count
 from orchestrator.standing import Roles
 from orchestrator.store.base import Evidence
@@ -47,6 +49,7 @@ async def before_exposure(provider: Provider, rollout: Rollout, stages: tuple[St
 
 async def open_stage(
     provider: Provider,
+    metrics: Metrics,
     rollout: Rollout,
     stages: tuple[Stage, ...],
     stage: Stage,
@@ -60,16 +63,15 @@ async def open_stage(
     Raises ProviderError when the endpoint cannot be read.
     """
     since = evidence.cursor if evidence is not None and stage.budget is not None else None
-    measured = await _measure(provider, rollout, since)
-    cursor, bad = measured.cursor, _bad(measured, rollout, stage)
+    measured = await _measure(provider, rollout, since, stage)
     gates = evidence.gates if evidence is not None else no_evidence(stages)
-    if stage.gated is None:
-        return Evidence(rollout.measurements, cursor, gates), bad
-    if anew or gates.stages != gated_count(stages):
-        gates = no_evidence(stages)
-    return Evidence(
-        rollout.measurements, cursor, entered(gates, rollout.roles, stage, checked=not rollout.advisory)
-    ), bad
+    if stage.gated is not None:
+        if anew or gates.stages != gated_count(stages):
+            gates = no_evidence(stages)
+        gates = entered(gates, rollout.roles, stage, checked=not rollout.advisory)
+        # What a metric from elsewhere counted before the stage's target was verified is not this stage's evidence.
+        measured = await with_samples(metrics, measured, stage, gates, rollout.endpoint_name, {})
+    return Evidence(rollout.measurements, measured.cursor, gates), _bad(measured, rollout, stage)
 
 
 def entered(gates: GateState, roles: Roles, stage: Stage, *, checked: bool = False) -> GateState:
@@ -87,9 +89,11 @@ def entered(gates: GateState, roles: Roles, stage: Stage, *, checked: bool = Fal
     return gates.enter(stage.gated, stage.gates, *named, paired=stage.paired, asked=stage.asked if checked else None)
 
 
-async def feed(provider: Provider, rollout: Rollout, stage: Stage, evidence: Evidence) -> Fed:
+async def feed(provider: Provider, metrics: Metrics, rollout: Rollout, stage: Stage, evidence: Evidence) -> Fed:
     """Measure since the cursor, fold and judge. Raises ProviderError when the endpoint cannot be read."""
-    measurement = await _measure(provider, rollout, evidence.cursor)
+    measurement = await _measure(provider, rollout, evidence.cursor, stage)
+    sources = evidence.cursor.sources
+    measurement = await with_samples(metrics, measurement, stage, evidence.gates, rollout.endpoint_name, sources)
     seconds = (measurement.end - measurement.start).total_seconds()
     gates, judgement = judged(evidence.gates, stage, [measurement], gap=seconds > A_GAP * stage.interval)
     if stage.remembers and rollout.roles.stable:
@@ -128,9 +132,13 @@ def _bad(measurement: Measurement, rollout: Rollout, stage: Stage) -> int:
     return bad_responses(measurement, rollout.roles.candidate) if stage.budget is not None else 0
 
 
-async def _measure(provider: Provider, rollout: Rollout, cursor: Cursor | None) -> Measurement:
+async def _measure(
+    provider: Provider, rollout: Rollout, cursor: Cursor | None, stage: Stage | None = None
+) -> Measurement:
     if not isinstance(provider, Measures):
         raise Unsupported(f"provider {provider.name} cannot measure requests, so no gate can be judged")
     roles = rollout.roles
     deployments = tuple(name for name in (roles.candidate, roles.stable) if name)
-    return await provider.measure(MeasureQuery(rollout.endpoint_name, deployments), cursor)
+    gates = (*stage.gates, *stage.guards) if stage is not None else ()
+    comparisons = {gate.name: gate.comparison for gate in gates if gate.comparison is not None}
+    return await provider.measure(MeasureQuery(rollout.endpoint_name, deployments, comparisons), cursor)
