@@ -1,0 +1,121 @@
+"""What one poll counts in many rollouts at once: the arrays that stand for a `Measurement` of each.
+
+The first axis is always the rollout. Whoever wants to try the engine on traffic of his own (a benchmark, a replay)
+makes these; `traffic` makes them from a model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.gates.kernels import Side
+from providers.measurement import Source
+
+Ints = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """One deployment's requests from one source.
+
+    Attributes:
+        requests, errors: (rollouts,).
+        latency: (rollouts, columns of its cells); None where no gate asks.
+    """
+
+    requests: Ints
+    errors: Ints
+    latency: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """Copies joined with their live twins.
+
+    Attributes:
+        errors: (rollouts, 4) pairs by outcome: both bad, only the copy, only the twin, neither.
+        lost: (rollouts,) copies without a known twin.
+        row: (pairs,) the rollout of each pair.
+        copy, twin: (pairs,) latencies, microseconds, cut to `digits`; empty where no gate asks.
+        different: (rollouts,) pairs with another answer.
+        digits: significant ones of the latencies.
+    """
+
+    errors: Ints
+    lost: Ints
+    row: Ints
+    copy: Ints
+    twin: Ints
+    different: Ints
+    digits: int = 3
+
+    def beyond(self, above: Any, below: Any, side: Side) -> Ints:
+        """Pairs of each rollout by whether the copy took more than `above`, and the twin more than `below`.
+
+        Args:
+            above, below: microseconds, (rollouts,) or one for all.
+            side: each takes the reading that makes its own claim harder, as in `gates.reading`.
+
+        Returns:
+            (rollouts, 4): both, only the copy, only the twin, neither.
+        """
+        limit, floor = self._each(above), self._each(below)
+        if side == "fail":
+            worse, bad = self.copy >= limit, self.twin + self._width(self.twin) > floor
+        else:
+            worse, bad = self.copy + self._width(self.copy) > limit, self.twin >= floor
+        place = 3 - 2 * bad.astype(np.int64) - worse.astype(np.int64)
+        # Both bad 0, only the copy 2, only the twin 1, neither 3: put into the order of the table.
+        table = np.bincount(self.row * 4 + place, minlength=4 * self.rows).reshape(self.rows, 4)
+        counts: Ints = table[:, [0, 2, 1, 3]]
+        return counts
+
+    def slower(self, ratio: float, side: Side) -> Ints:
+        """(rollouts,) pairs whose copy took more than `ratio` times as long as its twin."""
+        if side == "fail":
+            longer = self.copy >= ratio * (self.twin + self._width(self.twin)).astype(np.float64)
+        else:
+            longer = self.copy + self._width(self.copy) > ratio * self.twin.astype(np.float64)
+        return np.bincount(self.row[longer], minlength=self.rows)
+
+    @property
+    def rows(self) -> int:
+        """How many rollouts."""
+        return len(self.lost)
+
+    @property
+    def pairs(self) -> Ints:
+        """(rollouts,) joined ones."""
+        counts: Ints = self.errors.sum(axis=1)
+        return counts
+
+    def _each(self, latency: Any) -> Any:
+        return latency if np.ndim(latency) == 0 else np.asarray(latency)[self.row]
+
+    def _width(self, latencies: Ints) -> Ints:
+        """What was cut away of each may have been anything up to the next number of so many digits."""
+        powers = 10 ** np.arange(19, dtype=np.int64)
+        length = np.searchsorted(powers, latencies, side="right")
+        width: Ints = powers[np.maximum(np.maximum(length, 1) - self.digits, 0)]
+        return width
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Poll:
+    """One measurement of each rollout.
+
+    Attributes:
+        seconds: that it covers.
+        candidate: source -> what the candidate got; a source that is not there gave nothing.
+        stable: its live requests; None where it has no live traffic.
+        joined: pairs, where the provider can join.
+    """
+
+    seconds: float
+    candidate: Mapping[Source, Counted] = field(default_factory=dict)
+    stable: Counted | None = None
+    joined: Joined | None = None

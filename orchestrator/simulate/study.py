@@ -1,0 +1,173 @@
+"""One plan, one traffic, many changes: the table, and the smallest regression that is caught nine times in ten.
+
+The one entrance for whoever simulates: the command line, benchmarks, tests. Seeds are derived from the one given and
+from what is simulated, so that a row is the same whichever others stand beside it.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from orchestrator.simulate import course as courses
+from orchestrator.simulate.change import Change, edges
+from orchestrator.simulate.run import Ended, Rules, run
+from orchestrator.simulate.summary import Row, Share, summed_up
+from orchestrator.simulate.traffic import Baseline, Lens, Traffic, lens
+from orchestrator.stages import Stage
+
+BATCH = 1000
+"""Rollouts that go through a plan together, unless their polls would take too much memory."""
+MEMORY = 32_000_000
+"""Numbers that one batch may hold."""
+NINE_IN_TEN = 0.9
+RESOLUTION = 1.1
+"""The smallest regression caught is found to within this factor."""
+
+Told = Callable[[int], None]
+Kind = Literal["errors", "latency"]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A plan on its traffic, ready to be simulated.
+
+    Attributes:
+        rules: of the plan. view: in which cells latencies are counted. baseline: stable and its traffic.
+        seed: of all that is random.
+    """
+
+    rules: Rules
+    view: Lens
+    baseline: Baseline
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        stages: Sequence[Stage],
+        stable: str | None,
+        baseline: Baseline,
+        *,
+        digits: int | None = None,
+        paired: bool = False,
+        seed: int = 0,
+    ) -> "Study":
+        """From compiled stages.
+
+        Args:
+            stages: of the plan. stable: its deployment, or None.
+            baseline: its traffic.
+            digits, paired: as the provider's `Capabilities` say.
+            seed: of all that is random.
+        """
+        stretches, gates = courses.course(stages, stable), courses.gates_of(stages)
+        view = lens(gates, stretches, baseline, digits)
+        rules = Rules(
+            stretches,
+            gates,
+            courses.starts(stages),
+            view.stable,
+            view.candidate,
+            joins=paired,
+            assumed=courses.assumed(gates),
+        )
+        return cls(rules, view, baseline, seed)
+
+    def ended(self, change: Change, rollouts: int, told: Told = lambda _: None) -> Ended:
+        """How so many rollouts with this change end. `told`: how many have ended, now and then."""
+        return Ended.together(list(self._batches(change, rollouts, told)))
+
+    def row(self, change: Change, rollouts: int, told: Told = lambda _: None) -> Row:
+        """The same, summed up."""
+        return summed_up(change, self.ended(change, rollouts, told), self.rules)
+
+    def _batches(self, change: Change, rollouts: int, told: Told) -> Iterator[Ended]:
+        left, number, size = rollouts, 0, self._size()
+        while left > 0 or not number:
+            rows = min(size, left)
+            rng = np.random.default_rng([self.seed, number, *_digest(change)])
+            traffic = Traffic(self.baseline, change, self.rules.stretches, self.view, joins=self.rules.joins, rng=rng)
+            yield run(self.rules, traffic, rows, told)
+            left, number = left - rows, number + 1
+
+    def _size(self) -> int:
+        """Rollouts in a batch, so that its memory is bounded."""
+        one = 14 * (len(self.rules.stable) + len(self.rules.candidate))
+        one += 200 * len(self.rules.gates) * (1 + self.rules.starts)
+        if self.rules.joins and self.view.twins:
+            polls = [s.mirrored * s.stable * s.stage.interval for s in self.rules.stretches]
+            one += int(8 * self.baseline.rate * max(polls, default=0.0))
+        return max(1, min(BATCH, MEMORY // one))
+
+
+@dataclass(frozen=True, slots=True)
+class Smallest:
+    """The smallest regression of a kind that is caught nine times in ten.
+
+    Attributes:
+        kind: `errors`: the candidate's rate of errors beyond stable's, 0..1; `latency`: a factor.
+        caught: the smallest tried that was, and how often; None when none was.
+        missed: the largest below it that was not; None when the smallest tried was caught.
+    """
+
+    kind: Kind
+    caught: tuple[float, Share] | None
+    missed: tuple[float, Share] | None
+
+
+def smallest(study: Study, kind: Kind, rollouts: int, told: Told = lambda _: None) -> Smallest:
+    """By bisection on a logarithmic scale, to within RESOLUTION.
+
+    Args:
+        study: the plan. kind: of regression.
+        rollouts: for each size that is tried.
+    """
+    base = study.baseline
+    edge, slower = edges(study.rules.gates, base.errors, base.latencies)
+    if kind == "errors":
+        low, high = max(1e-5, ((edge if edge is not None else base.errors) - base.errors) / 4), 1 - base.errors
+    else:
+        low, high = max(0.01, ((slower if slower is not None else 1.0) - 1) / 4), 99.0
+
+    def tried(size: float) -> Share:
+        made = Change("", errors=base.errors + size) if kind == "errors" else Change("", latency=1 + size)
+        return study.row(made, rollouts, told).caught
+
+    def shown(size: float, share: Share) -> tuple[float, Share]:
+        return (size if kind == "errors" else 1 + size), share
+
+    first, last = tried(low), tried(high)
+    if last.rate < NINE_IN_TEN:
+        return Smallest(kind, None, shown(high, last))
+    if first.rate >= NINE_IN_TEN:
+        return Smallest(kind, shown(low, first), None)
+    missed, caught = (low, first), (high, last)
+    while caught[0] / missed[0] > RESOLUTION:
+        # From the bottom in steps of two first: large regressions are of no interest, and small ones cost most.
+        size = (
+            min(2 * missed[0], math.sqrt(missed[0] * caught[0]))
+            if caught[0] == high
+            else math.sqrt(missed[0] * caught[0])
+        )
+        share = tried(size)
+        if share.rate >= NINE_IN_TEN:
+            caught = (size, share)
+        else:
+            missed = (size, share)
+    return Smallest(kind, shown(*caught), shown(*missed))
+
+
+def kinds(study: Study) -> tuple[Kind, ...]:
+    """The kinds of regression that some gate of the plan looks at."""
+    metrics = {gate.metric for gate in study.rules.gates if gate.name not in study.rules.assumed}
+    found: list[Kind] = ["errors"] if "error_rate" in metrics else []
+    return (*found, "latency") if metrics & {"latency", "slowdown"} else tuple(found)
+
+
+def _digest(change: Change) -> list[int]:
+    """Numbers that stand for a change, whatever it is called."""
+    plain = replace(change, name="", harmless=False)
+    return list(repr(plain).encode())

@@ -1,0 +1,188 @@
+"""The fold of thousands is the fold of one: the same polls give the same evidence and the same verdicts."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from orchestrator.gates.judge import judge
+from orchestrator.gates.spec import Gate
+from orchestrator.gates.state import GateState
+from orchestrator.simulate.cells import Cells, candidate_cells, stable_cells
+from orchestrator.simulate.fold import REACTIONS, Fold
+from orchestrator.simulate.latency import LogNormal
+from orchestrator.simulate.poll import Counted, Joined, Poll
+from providers.measurement import Comparison, Count, Cursor, Histogram, Leg, Measurement, Pairs, Sample
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LATENCIES = LogNormal.with_p95(400_000)
+ROWS = 12
+VERDICTS = {"PASS": 1, "CONTINUE": 0, "NO_DATA": -1}
+
+GATES = {
+    "bound": Gate("bound", "error_rate", max=0.02, warm_up=0, min_requests=50),
+    "blamed": Gate("blamed", "error_rate", max=0.02, blame=True, warm_up=12, on_fail="pause"),
+    "ratio": Gate("ratio", "error_rate", max_ratio=1.5, max_increase=0.005, warm_up=0, min_requests=10),
+    "both": Gate("both", "error_rate", max=0.03, max_ratio=2.0, max_increase=0.01, blame=True, alpha=0.05),
+    "p95": Gate("p95", "latency", max=500_000, blame=True, warm_up=0),
+    "slower": Gate("slower", "latency", max_ratio=1.1, warm_up=10, dispersion=False),
+    "median": Gate("median", "latency", quantile=0.5, max=250_000, max_ratio=1.3, blame=True, on_fail="pause"),
+    "mirrored": Gate("mirrored", "error_rate", max=0.02, source="mirror", warm_up=0),
+    "sign": Gate("sign", "slowdown", max_ratio=1.05, warm_up=0),
+    "missing": Gate("missing", "missing_pairs", max=0.02, warm_up=0),
+    "answers": Gate("answers", "prediction", max=0.02, comparison=Comparison(), warm_up=10),
+}
+# (gates, mirrored, stable has traffic, joined, polls)
+SHADOW = ("shadow", True)
+PLANS = {
+    "one gate": [(["bound"], False, True, 12)],
+    "blame": [(["blamed", "both"], False, True, 12)],
+    "ratio": [(["ratio"], False, True, 12), (["ratio", "bound"], False, True, 8)],
+    "latency": [(["p95", "slower", "median"], False, True, 16)],
+    "stages": [
+        (["both", "slower"], True, True, 9),
+        (["both", "median", "ratio"], False, True, 9),
+        (["both", "p95"], False, False, 9),
+    ],
+    "mirror": [(["mirrored", "blamed"], True, True, 9), (["mirrored", "blamed"], False, True, 9)],
+    "pairs": [(["both", "slower", "sign", "missing", "answers"], True, True, 14), (["both", "p95"], False, True, 9)],
+    "a median in pairs": [(["median", "sign"], True, True, 14), (["median"], False, False, 9)],
+}
+
+
+class World:
+    """Polls as arrays, and as one measurement of each rollout."""
+
+    def __init__(self, gates: Sequence[Gate], seed: int, busy: float, *, joins: bool) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.gates, self.busy, self.joins = gates, busy, joins
+        self.stable = stable_cells(gates, LATENCIES, busy, 2)
+        self.candidate = candidate_cells(gates, self.stable, 2)
+        self.at = START
+        # Some are fine, some are bad from the beginning.
+        self.errors = self.rng.choice([0.0, 0.005, 0.05], ROWS)
+        self.factor = self.rng.choice([1.0, 1.02, 1.6], ROWS)
+
+    def poll(self, *, mirrored: bool, compared: bool, seconds: float) -> tuple[Poll, list[Measurement]]:
+        mine = self._counted(self.busy / 3, self.candidate, self.errors, self.factor)
+        other = self._counted(self.busy, self.stable, np.full(ROWS, 0.005), np.ones(ROWS))
+        joined, pairs = self._joined(mine) if mirrored and self.joins else (None, [None] * ROWS)
+        source = "mirror" if mirrored else "live"
+        poll = Poll(seconds, {source: mine}, other if compared else None, joined)
+        begin, self.at = self.at, self.at + timedelta(seconds=seconds)
+        return poll, [
+            Measurement(
+                begin,
+                self.at,
+                (
+                    self._leg("green", source, mine, self.candidate, row),
+                    *([self._leg("blue", "live", other, self.stable, row)] if compared else []),
+                ),
+                Cursor("", self.at),
+                pairs[row],
+                samples={
+                    gate.name: Sample(Count(int(joined.different[row]), int(joined.pairs[row])))
+                    for gate in self.gates
+                    if gate.metric == "prediction" and joined is not None
+                },
+            )
+            for row in range(ROWS)
+        ]
+
+    def _counted(self, mean: float, cells: Cells, errors: np.ndarray, factor: np.ndarray) -> Counted:
+        requests = self.rng.poisson(mean, ROWS) * (self.rng.random(ROWS) > 0.05)
+        latency = np.array(
+            [self.rng.multinomial(n, cells.shares(LATENCIES, f)) for n, f in zip(requests, factor, strict=True)]
+        )
+        latency[:, -1] += self.rng.poisson(0.3, ROWS)  # without an answer
+        requests = latency.sum(axis=1)
+        return Counted(requests, self.rng.binomial(requests, errors), latency)
+
+    def _joined(self, mine: Counted) -> tuple[Joined, list[Pairs | None]]:
+        rng = self.rng
+        lost = rng.binomial(mine.requests, 0.02)
+        many = mine.requests - lost
+        errors = np.array(
+            [rng.multinomial(n, [0.002, e, 0.003, 0.995 - e]) for n, e in zip(many, self.errors, strict=True)]
+        )
+        row = np.repeat(np.arange(ROWS), many)
+        shared = rng.standard_normal(len(row))
+
+        def cut(latencies: np.ndarray) -> np.ndarray:
+            whole = np.maximum(latencies.astype(np.int64), 1)
+            width = 10 ** np.maximum(np.char.str_len(whole.astype(str)) - 3, 0)
+            return whole // width * width
+
+        copy = cut(LATENCIES.at(0.8 * shared + 0.6 * rng.standard_normal(len(row))) * self.factor[row])
+        twin = cut(LATENCIES.at(0.8 * shared + 0.6 * rng.standard_normal(len(row))))
+        joined = Joined(errors, lost, row, copy, twin, rng.binomial(many, 0.01))
+        names = [("500", "500"), ("500", "200"), ("200", "500"), ("200", "200")]
+        return joined, [
+            Pairs(
+                tuple((*name, int(n)) for name, n in zip(names, errors[r], strict=True)),
+                tuple((int(a), int(b), 1) for a, b in zip(copy[row == r], twin[row == r], strict=True)),
+                {"dropped": int(lost[r])},
+            )
+            for r in range(ROWS)
+        ]
+
+    @staticmethod
+    def _leg(name: str, source: str, counted: Counted, cells: Cells, row: int) -> Leg:
+        edges = cells.edges.tolist()
+        columns = counted.latency[row].tolist()
+        buckets = tuple((edges[i], edges[i + 1], n) for i, n in enumerate(columns[:-1]) if n)
+        requests, bad = int(counted.requests[row]), int(counted.errors[row])
+        return Leg(name, source, requests, {"200": requests - bad, "500": bad}, Histogram(buckets, columns[-1]))
+
+
+@pytest.mark.parametrize("sparing", [False, True], ids=["all", "sparing"])
+@pytest.mark.parametrize("busy", [6.0, 90.0, 2000.0])
+@pytest.mark.parametrize("joins", [False, True], ids=["legs", "pairs"])
+@pytest.mark.parametrize("name", PLANS)
+def test_the_fold_is_the_engines(name: str, joins: bool, busy: float, sparing: bool) -> None:
+    plan = PLANS[name]
+    gates = tuple(GATES[each] for each in dict.fromkeys(each for stage in plan for each in stage[0]))
+    world = World(gates, hash((len(name), joins, int(busy))) % 2**32, busy, joins=joins)
+    states = [GateState.begin(gates, len(plan) + 1) for _ in range(ROWS)]
+    fold = Fold(gates, len(plan) + 1, ROWS, stable=world.stable, candidate=world.candidate, sparing=sparing)
+    for number, (names, mirrored, compared, polls) in enumerate(plan):
+        chosen = tuple(GATES[each] for each in names)
+        source = "mirror" if mirrored else "live"
+        stable = "blue" if compared else None
+        states = [state.enter(number, chosen, "green", stable, source, paired=joins) for state in states]
+        fold.enter(number, chosen, compared=compared, source=source, paired=joins)
+        for at in range(polls):
+            poll, measurements = world.poll(mirrored=mirrored, compared=compared, seconds=7.0 if at == 3 else 10.0)
+            states = [state.fold(each) for state, each in zip(states, measurements, strict=True)]
+            fold.fold(poll)
+            compare(states, fold, sparing=sparing)
+
+
+def compare(states: list[GateState], fold: Fold, *, sparing: bool) -> None:
+    for track in fold.current():
+        real = [next(t for t in state.current() if t.gate.name == track.gate.name) for state in states]
+        for term in track.gate.terms:
+            logs = [each.log_fail(term, state.stages) for each, state in zip(real, states, strict=True)]
+            np.testing.assert_allclose(track.log_fail(term, fold.stages), logs, rtol=1e-9, atol=1e-9)
+            assert np.all(track.most_fail(term) >= np.array(logs) - 1e-9)
+            proven = np.array([term in each.proven for each in real])
+            np.testing.assert_array_equal(track.proven[term], proven)
+            mine, theirs = track.log_pass(term), np.array([each.log_pass(term) for each in real])
+            still = ~proven if sparing else slice(None)
+            np.testing.assert_allclose(mine[still], theirs[still], rtol=1e-9, atol=1e-9)
+            for row, each in enumerate(real):
+                spread = (each.spread or {}).get(term)
+                if spread is not None:
+                    assert math.isclose(track.spread[term].index[row], spread.index, rel_tol=1e-12)
+    reaction, culprit = fold.failed()
+    for row, state in enumerate(states):
+        judgement = judge(state)
+        if judgement.outcome == "failed":
+            assert REACTIONS[reaction[row]] == judgement.on_fail
+            assert fold.active[culprit[row]] == judgement.culprit
+            continue
+        assert reaction[row] == -1
+        for verdict, track in zip(judgement.verdicts, fold.current(), strict=True):
+            assert fold.verdicts(track)[row] == VERDICTS[verdict.verdict], (verdict, row)
