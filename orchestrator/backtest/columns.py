@@ -86,7 +86,7 @@ class Columns:
         statuses = tuple(self._count(cells, f"status_{status}", line) for status in self.statuses)
         errors = self._count(cells, "errors", line) if not self.statuses else 0
         if errors > requests:
-            raise Unusable(f"has {errors:,} errors in {requests:,} requests", line)
+            raise Unusable(f"has more errors ({errors:,}) than requests ({requests:,})", line)
         if self.statuses and sum(statuses) != requests:
             raise Unusable(
                 f"has {requests:,} requests, and its status columns add up to {sum(statuses):,}; give every status "

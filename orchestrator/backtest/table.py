@@ -81,7 +81,11 @@ def recording_of(
         windows.append(Window(len(windows) + 1, measurement, "mirror" in sources, "live" in sources))
     if not any(window.mirrored or window.live for window in windows):
         raise Unusable(f"{candidate} has only direct requests; a plan's steps need rows with source live or mirror")
-    notes = [f"the recording lacks windows in {holes} places; its clocks stand still there"] if holes else []
+    notes = (
+        [f"the recording lacks windows in {holes} place{'s' * (holes > 1)}; its clocks stand still there"]
+        if holes
+        else []
+    )
     notes += [f"{name} calls the {role} {was}" for role, was in _called(roles, candidate, stable)]
     return Recording(name, tuple(windows), candidate, stable, bool(columns.statuses), notes=tuple(notes))
 

@@ -65,6 +65,7 @@ def backtest_command(
     from orchestrator.backtest.replay import replay
     from orchestrator.cli.backtested import CODES, show, shown_json
     from orchestrator.cli.session import show_json, within
+    from orchestrator.errors import UnknownRollout
     from orchestrator.flags import Flags
 
     file = Path(source)
@@ -92,7 +93,11 @@ def backtest_command(
 
     async def work(app: "App") -> int:
         found = await prepared()
-        return told(found, await kept(app, await find(app, source), found.roles, found.stages))
+        try:
+            rollout = await find(app, source)
+        except UnknownRollout as error:
+            raise UnknownRollout(f"there is no file {source}, and {error}") from None
+        return told(found, await kept(app, rollout, found.roles, found.stages))
 
     return within(work)
 

@@ -13,6 +13,7 @@ from orchestrator.app import find
 from orchestrator.backtest.kept import kept
 from orchestrator.backtest.recording import Recording
 from orchestrator.backtest.replay import Ran, Replayed, replay
+from orchestrator.backtest.table import recording_of
 from orchestrator.events import Event, Finished, Measured, Paused, RollbackBegan, StageEnded
 from orchestrator.flags import Flags
 from orchestrator.preview import Preview
@@ -241,3 +242,39 @@ async def test_a_gate_without_figures_is_named_and_never_passed(lab) -> None:
     assert "shadow 10%: gate latency was not judged: the recording has no latencies of green (mirror)" in done.notes
     first: Ran = done.stages[0]
     assert [verdict.gate for verdict in first.judgement.verdicts] == ["errors"]
+
+
+# --- a file with the same figures ---------------------------------------------------------------------
+
+
+def as_csv(recording: Recording) -> str:
+    """What a CSV file can hold of a recording, with every bound that there is."""
+    legs = [leg for window in recording.windows for leg in window.measurement.legs]
+    statuses = sorted({status for leg in legs for status in leg.classes})
+    bounds = sorted({bound for leg in legs for low, up, _ in leg.latency.buckets for bound in (low, up) if bound})
+    columns = [*(f"status_{status}" for status in statuses), *(f"le_{bound}us" for bound in bounds), "le_inf"]
+    lines = [",".join(["start", "end", "deployment", "source", "requests", *columns])]
+    for window in recording.windows:
+        at = f"{window.measurement.start.isoformat()},{window.measurement.end.isoformat()}"
+        for leg in window.measurement.legs:
+            wanted = leg.deployment == "blue" or leg.source == ("mirror" if window.mirrored else "live")
+            if not wanted or leg.source == "direct":
+                continue
+            below = [sum(n for _, up, n in leg.latency.buckets if up <= bound) for bound in bounds]
+            counts = [*(leg.classes.get(status, 0) for status in statuses), *below, below[-1] if below else 0]
+            lines.append(f"{at},{leg.deployment},{leg.source},{leg.requests},{','.join(map(str, counts))}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+async def test_a_file_with_the_same_figures_stops_at_the_same_measurement(lab, scene: str) -> None:
+    lab.steps = UNTESTED
+    lab.cloud.behave("shop", "green", SCENES[scene])
+    await lab.run()
+    found, recording, done = await again(lab)
+    text = as_csv(recording)
+    file = recording_of(text, "shop.csv", found.roles, candidate=None, stable=None, gaps=True)
+    assert len(file.windows) == len(recording.windows)
+    same = replay(file, found.stages, found.roles, found.capabilities, endpoint="shop")
+    assert replayed(same) == replayed(done)
+    assert (same.outcome, same.requests, same.bad) == (done.outcome, done.requests, done.bad)
