@@ -29,7 +29,8 @@ from providers.base import (
 )
 from providers.errors import Temporary, Unsupported
 from providers.measurement import TIMEOUT, Cursor, Measurement, MeasureQuery, Source
-from providers.memory.traffic import Behaviour, Counter, Draws, serve
+from providers.memory.pairs import Outcome
+from providers.memory.traffic import Behaviour, Counter, Draws, mirror, serve
 from providers.memory.world import DURATIONS, World
 from providers.specs import Content, DeploymentSpec, EndpointSpec, Model, ResolvedDeployment, spec_digest
 
@@ -219,14 +220,10 @@ class MemoryProvider:
             return "", 0.0, Response(404, b'{"error": "no such deployment"}', 0.0)
         answer = _answer(endpoint.counters.of(chosen, source), chosen, route.behaviours[chosen], draws, timeout)
         if asked is None:
+            twin = Outcome.single(*((str(answer.status), round(answer.seconds * 1e6)) if answer else (TIMEOUT, None)))
             for copy, share in route.mirror.items():
                 if draws.uniform[0, 1] < share / 1000:
-                    serve(
-                        endpoint.counters.of(copy, "mirror"),
-                        route.behaviours[copy],
-                        draws.uniform[:, 3],
-                        draws.normal[:, 1],
-                    )
+                    mirror(endpoint.counters, copy, route, draws, twin, [chosen])
         return (chosen, answer.seconds, answer) if answer is not None else (chosen, timeout, None)
 
     # Inside
@@ -278,7 +275,7 @@ def _choose(traffic: Mapping[str, int], draw: float) -> str | None:
 def _answer(counter: Counter, name: str, behaviour: Behaviour | None, draws: Draws, timeout: float) -> Response | None:
     """The deployment's answer, counted; None for none in time."""
     if behaviour is None:
-        serve(counter, None, draws.uniform[:, 2], draws.normal[:, 0])
+        serve(counter, None, draws.uniform[:, 2], draws.normal[:, 0], draws.more[:, 0])
         return Response(503, b'{"error": "no healthy instance"}', 0.0001)
     latency = behaviour.latencies(draws.normal[:, 0])
     seconds = int(latency[0]) / 1e6
@@ -286,7 +283,8 @@ def _answer(counter: Counter, name: str, behaviour: Behaviour | None, draws: Dra
     if fate < behaviour.timeouts or seconds > timeout:
         counter.add(TIMEOUT, None, 1)
         return None
-    bad = bool(serve(counter, behaviour, draws.uniform[:, 2], draws.normal[:, 0])[0])
+    served = serve(counter, behaviour, draws.uniform[:, 2], draws.normal[:, 0], draws.more[:, 0])
+    bad = int(served.codes[0]) != 200
     status, body = (behaviour.error_status, b'{"error": "run() failed"}') if bad else (200, behaviour.answer)
     headers = {"content-type": "application/json", "azureml-model-deployment": name}
     return Response(status, body, seconds, headers, name)

@@ -7,7 +7,7 @@ becomes of it. A minute of 200 requests a second, looked at every second, costs 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from providers.measurement import TIMEOUT, Histogram, Leg, Pairs, Source
+from providers.measurement import RESET, TIMEOUT, Histogram, Leg, Pairs, Source
+from providers.memory.pairs import NO_ANSWER_US, Outcome, PairLog, code
 
 SOURCES: tuple[Source, ...] = ("live", "mirror", "direct")
 
@@ -37,6 +38,10 @@ class Behaviour:
         timeouts: share of requests that get no answer in time, 0..1.
         latency_us: median of the latency, microseconds.
         sigma: of the logarithm of the latency (lognormal: p95 is the median times exp(1.645 sigma)).
+        shared_error_rate: share of requests that are bad for every deployment that has such a rate: with the same rate
+            on both sides a copy fails when its twin does, and only then. Adds to `error_rate`.
+        mirror_drops: share of copies that never reach an instance, 0..1.
+        likeness: correlation of the latency of a copy with its twin's, as normal draws, -1..1.
         starts: whether it becomes healthy.
         start_seconds: time until it is healthy, or has failed; None for the world's duration of `put_deployment`.
         exit_reason: why it cannot start.
@@ -49,6 +54,9 @@ class Behaviour:
     timeouts: float = 0.0
     latency_us: int = 5_000
     sigma: float = 0.25
+    shared_error_rate: float = 0.0
+    mirror_drops: float = 0.0
+    likeness: float = 0.7
     starts: bool = True
     start_seconds: float | None = None
     exit_reason: str = "exited 3 times: RuntimeError: init() failed"
@@ -108,7 +116,7 @@ class Counters:
 
     incarnation: str
     legs: dict[tuple[str, Source], Counter] = field(default_factory=dict)
-    pairs: dict[str, list[int]] = field(default_factory=dict)
+    pairs: dict[str, PairLog] = field(default_factory=dict)
 
     def of(self, deployment: str, source: Source) -> Counter:
         """The counter of this deployment and source, made when it is not there."""
@@ -122,20 +130,19 @@ class Counters:
     def raw(self) -> dict[str, Any]:
         """The reading, as JSON, for a cursor."""
         legs = {f"{deployment}~{source}": counter.raw() for (deployment, source), counter in self.legs.items()}
-        return {"legs": legs, "pairs": {name: list(counts) for name, counts in self.pairs.items()}}
+        return {"legs": legs, "pairs": {name: log.count for name, log in self.pairs.items()}}
 
     def since(self, raw: Mapping[str, Any], deployments: tuple[str, ...]) -> tuple[tuple[Leg, ...], Pairs]:
-        """Legs and pairs of what came after that reading."""
+        """Legs of what came after that reading, and pairs of the first deployment's copies with twins of the second."""
         legs = tuple(
             counter.since(raw["legs"].get(f"{deployment}~{source}", {}), deployment, source)
             for (deployment, source), counter in self.legs.items()
             if deployment in deployments
         )
-        total = [0, 0, 0, 0]
-        for name in deployments:
-            before = raw["pairs"].get(name, [0, 0, 0, 0])
-            total = [t + n - b for t, n, b in zip(total, self.pairs.get(name, [0, 0, 0, 0]), before, strict=True)]
-        return legs, Pairs(*total)
+        if len(deployments) < 2 or deployments[0] not in self.pairs:
+            return legs, Pairs()
+        candidate, stable = deployments[:2]
+        return legs, self.pairs[candidate].since(raw["pairs"].get(candidate, 0), stable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +161,21 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The fate of some requests: uniform draws (split, mirror, live outcome, mirror outcome) and normal ones (live
-    latency, mirror latency).
+    """The fate of some requests.
+
+    Attributes:
+        uniform: split, mirror, live outcome, mirror outcome; from 0 to 1.
+        normal: live latency, and what is the copy's own in its latency; standard normal.
+        more: outcome that both legs share, dropped copy; from 0 to 1.
     """
 
     uniform: NDArray[np.float64]
     normal: NDArray[np.float64]
+    more: NDArray[np.float64]
+
+    def of(self, which: NDArray[np.bool_] | slice) -> "Draws":
+        """Of some of them."""
+        return Draws(self.uniform[which], self.normal[which], self.more[which])
 
 
 class Stream:
@@ -178,12 +194,13 @@ class Stream:
             last = min(_BLOCK, first + end - self._next)
             draws = self._block(block)
             self._next += last - first
-            yield Draws(draws.uniform[first:last], draws.normal[first:last])
+            yield draws.of(slice(first, last))
 
     def _block(self, block: int) -> Draws:
         if self._kept is None or self._kept[0] != block:
             generator = np.random.default_rng([self._seed, block])
-            self._kept = (block, Draws(generator.random((_BLOCK, 4)), generator.standard_normal((_BLOCK, 2))))
+            uniform, normal = generator.random((_BLOCK, 4)), generator.standard_normal((_BLOCK, 2))
+            self._kept = (block, Draws(uniform, normal, generator.random((_BLOCK, 2))))
         return self._kept[1]
 
 
@@ -211,37 +228,66 @@ def count(counters: Counters, draws: Draws, route: Route) -> None:
     if not len(edges) or edges[-1] == 0:
         return
     chosen = np.searchsorted(edges, draws.uniform[:, 0] * edges[-1], side="right")
-    bad = np.zeros(len(chosen), dtype=bool)
-    for place, name in enumerate(route.traffic):
+    twins = Outcome(np.zeros(len(chosen), dtype=np.int64), np.zeros(len(chosen), dtype=np.int64))
+    names = list(route.traffic)
+    for place, name in enumerate(names):
         mine = chosen == place
-        bad[mine] = serve(
-            counters.of(name, "live"), route.behaviours[name], draws.uniform[mine, 2], draws.normal[mine, 0]
+        part = draws.of(mine)
+        served = serve(
+            counters.of(name, "live"), route.behaviours[name], part.uniform[:, 2], part.normal[:, 0], part.more[:, 0]
         )
+        twins.codes[mine], twins.us[mine] = served.codes, served.us
+    by = np.array(names)[chosen]
     for name, share in route.mirror.items():
         copied = draws.uniform[:, 1] < share / 1000
-        worse = serve(
-            counters.of(name, "mirror"), route.behaviours[name], draws.uniform[copied, 3], draws.normal[copied, 1]
-        )
-        table = counters.pairs.setdefault(name, [0, 0, 0, 0])
-        twins = bad[copied]
-        for place, pairs in enumerate((worse & twins, worse & ~twins, ~worse & twins, ~worse & ~twins)):
-            table[place] += int(pairs.sum())
+        mirror(counters, name, route, draws.of(copied), Outcome(twins.codes[copied], twins.us[copied]), by[copied])
+
+
+def mirror(counters: Counters, name: str, route: Route, draws: Draws, twins: Outcome, by: Iterable[str]) -> None:
+    """Send copies of these requests to a deployment, and join them with how their twins ended.
+
+    Args:
+        counters: to count them in.
+        name: of the deployment.
+        route: that it is on.
+        draws: of these requests alone.
+        twins: how the live ones ended.
+        by: the deployment that answered each of them.
+    """
+    behaviour, counter = route.behaviours[name], counters.of(name, "mirror")
+    dropped = draws.more[:, 1] < (1.0 if behaviour is None else behaviour.mirror_drops)
+    alike = 0.0 if behaviour is None else behaviour.likeness
+    # Of unit variance whatever the likeness, so that it changes nobody's latencies.
+    normal = alike * draws.normal[:, 0] + np.sqrt(1 - alike**2) * draws.normal[:, 1]
+    copies = Outcome(np.zeros(len(dropped), dtype=np.int64), np.full(len(dropped), NO_ANSWER_US, dtype=np.int64))
+    if behaviour is None:
+        serve(counter, None, draws.uniform[:, 3], normal, draws.more[:, 0])
+    else:
+        counter.add(RESET, None, int(dropped.sum()))
+        there = ~dropped
+        served = serve(counter, behaviour, draws.uniform[there, 3], normal[there], draws.more[there, 0])
+        copies.codes[there], copies.us[there] = served.codes, served.us
+    counters.pairs.setdefault(name, PairLog()).add(copies, twins, dropped, by)
 
 
 def serve(
-    counter: Counter, behaviour: Behaviour | None, uniform: NDArray[np.float64], normal: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Count one deployment's requests; returns which of them ended badly. Without a behaviour there is no healthy
-    instance: 503.
-    """
+    counter: Counter,
+    behaviour: Behaviour | None,
+    uniform: NDArray[np.float64],
+    normal: NDArray[np.float64],
+    shared: NDArray[np.float64],
+) -> Outcome:
+    """Count one deployment's requests; returns how they ended. Without a behaviour no instance is healthy: 503."""
     if behaviour is None:
-        counter.add("503", np.full(len(uniform), _NO_HOST_US, dtype=np.int64), len(uniform))
-        return np.ones(len(uniform), dtype=bool)
+        latencies: NDArray[np.int64] = np.full(len(uniform), _NO_HOST_US, dtype=np.int64)
+        counter.add("503", latencies, len(uniform))
+        return Outcome(np.full(len(uniform), 503, dtype=np.int64), latencies)
     silent = uniform < behaviour.timeouts
-    wrong = ~silent & (uniform < behaviour.timeouts + behaviour.error_rate)
+    wrong = ~silent & ((uniform < behaviour.timeouts + behaviour.error_rate) | (shared < behaviour.shared_error_rate))
     good = ~silent & ~wrong
     latencies = behaviour.latencies(normal)
     counter.add(TIMEOUT, None, int(silent.sum()))
     counter.add(str(behaviour.error_status), latencies[wrong], int(wrong.sum()))
     counter.add("200", latencies[good], int(good.sum()))
-    return silent | wrong
+    codes = np.select([silent, wrong], [code(TIMEOUT), behaviour.error_status], 200)
+    return Outcome(codes.astype(np.int64), np.where(silent, NO_ANSWER_US, latencies))

@@ -129,7 +129,9 @@ def measurement(number: int = 1) -> Measurement:
     leg = Leg("green", "mirror", 8, {"200": 7, "timeout": 1}, latency)
     end = start + timedelta(seconds=1)
     raw = {"counters": {"green": [8, 1]}, "offset": 2**40}
-    return Measurement(start, end, (leg,), Cursor("envoy-1", end, raw), Pairs(1, 2, 3, 4, 5), lost=number == 3)
+    classes = (("200", "200", 6), ("timeout", "200", 1))
+    pairs = Pairs(classes, ((1230, 1100, 6), (None, 980, 1)), {"dropped": 2, "twin": 1}, digits=2)
+    return Measurement(start, end, (leg,), Cursor("envoy-1", end, raw), pairs, lost=number == 3)
 
 
 def gates(logs: float = -math.inf) -> GateState:

@@ -115,11 +115,16 @@ async def test_live_and_mirrored_shares_are_drawn_independently(context) -> None
     world.behave("shop", "green", Behaviour(error_rate=1.0))
     first = await provider.measure(QUERY, None)
     await asyncio.sleep(100)
-    pairs = (await provider.measure(QUERY, first.cursor)).pairs
+    blue = await provider.measure(MeasureQuery("shop", ("green", "blue")), first.cursor)
+    green = await provider.measure(MeasureQuery("shop", ("green", "green")), first.cursor)
     # The copy always fails, its twin when green served it: in half of the pairs.
-    assert (pairs.only_stable_bad, pairs.neither_bad, pairs.missing) == (0, 0, 0)
-    assert within(pairs.both_bad, pairs.both_bad + pairs.only_candidate_bad, 0.5)
-    assert pairs.both_bad > 2000
+    assert [key[:2] for key in blue.pairs.classes] == [("500", "200")]
+    assert [key[:2] for key in green.pairs.classes] == [("500", "500")]
+    copies = blue.leg("green", "mirror").requests
+    assert blue.pairs.joined + green.pairs.joined == copies
+    assert within(blue.pairs.joined, copies, 0.5)
+    assert blue.pairs.joined > 2000
+    assert blue.pairs.missing == green.pairs.missing == {}
 
 
 @pytest.mark.parametrize("steps", [1, 7, 300])

@@ -182,6 +182,42 @@ class Mixing(MemoryProvider):
         return replace(measurement, legs=tuple(replace(leg, source="live") for leg in measurement.legs))
 
 
+class Blind(MemoryProvider):
+    """Says that it can join, and does not."""
+
+    async def measure(self, query, cursor):
+        return replace(await super().measure(query, cursor), pairs=None)
+
+
+class Doubling(MemoryProvider):
+    """Tells all pairs each time."""
+
+    async def measure(self, query, cursor):
+        whole = cursor and replace(cursor, raw={**cursor.raw, "pairs": {}})
+        told = await super().measure(query, whole)
+        return replace(await super().measure(query, cursor), pairs=told.pairs)
+
+
+class Silent(MemoryProvider):
+    """Says nothing of copies that it could not join."""
+
+    async def measure(self, query, cursor):
+        self.world.behave(query.endpoint, "green", Behaviour(mirror_drops=0.3))
+        measurement = await super().measure(query, cursor)
+        return replace(measurement, pairs=measurement.pairs and replace(measurement.pairs, missing={}))
+
+
+class Mistaking(MemoryProvider):
+    """Takes the twin for the copy."""
+
+    async def measure(self, query, cursor):
+        self.world.behave(query.endpoint, "green", Behaviour(error_rate=0.5))
+        measurement = await super().measure(query, cursor)
+        pairs = measurement.pairs
+        turned = pairs and replace(pairs, classes=tuple((twin, copy, n) for copy, twin, n in pairs.classes))
+        return replace(measurement, pairs=turned)
+
+
 class Renewing(MemoryProvider):
     """Renews a key each time that it is asked, and the other one with it."""
 
@@ -201,6 +237,7 @@ class Careless(MemoryProvider):
         return state if state is not None else {}["missing"]
 
 
+JOINED = "test_every_mirrored_request_is_joined_or_said_to_be_missing"
 DEFECTS = [
     (Forgetful, "test_an_old_key_changes_nothing_any_more"),
     (Unfenced, "test_an_older_epoch_is_fenced"),
@@ -219,6 +256,12 @@ DEFECTS = [
     (Draining, "test_measuring_has_no_side_effect"),
     (Mixing, "test_each_request_is_counted_once"),
     (Mixing, "test_mirrored_requests_are_counted_apart_from_live_ones"),
+    (Blind, JOINED),
+    (Silent, JOINED),
+    (Mistaking, JOINED),
+    (Doubling, JOINED),
+    (Doubling, "test_pairs_are_the_same_however_often_they_are_asked_for"),
+    (Doubling, "test_there_are_no_pairs_without_a_mirror_or_before_the_cursor"),
     (Renewing, "test_one_key_is_renewed_once_and_the_other_stays"),
     (Careless, "test_logs_outlive_their_deployment_when_saved"),
     (Careless, "test_what_is_not_there_is_none_or_an_error_of_ours"),
@@ -231,7 +274,7 @@ async def test_the_suite_finds_a_defect(tmp_path: Path, defect: type[MemoryProvi
     """A suite that nothing fails proves nothing."""
     suite = TestMemory()
     context = TestMemory.make_context(tmp_path)
-    world = World(capabilities=Capabilities())
+    world = World(capabilities=Capabilities(paired=True))
     world.behave(suite.endpoint, "broken", Behaviour(starts=False))
     # By parameter's name, as fixtures are.
     providers = {"provider": defect.in_world(world, context), "other": defect.in_world(world, context)}
