@@ -25,6 +25,7 @@ nitpicky = True
 ORDER = (
     "getting-started",
     "gates",
+    "backtest",
     "operations",
     "plan-reference",
     "cli",

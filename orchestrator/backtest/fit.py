@@ -67,8 +67,16 @@ def other_split(stage: Stage, requests: int, of: int) -> str:
     )
 
 
+def as_recorded(stage: Stage, recording: Recording) -> Stage:
+    """The stage, judged by pairs only where the recording has some: else copies and originals are compared in bulk."""
+    joined = any(window.measurement.pairs is not None for window in recording.windows if window.mirrored)
+    return replace(stage, paired=stage.paired and joined)
+
+
 def _lacking(stage: Stage, gate: Gate, windows: Sequence[Window], recording: Recording, roles: Roles) -> str:
     measured = [window.measurement for window in windows]
+    if gate.guards_stable and all(window.mirrored or window.live for window in recording.windows):
+        return "the recording has nothing of stable from before the candidate got requests"
     match gate.metric:
         case "error_rate" if not recording.classes and gate.codes != DEFAULT_CODES:
             return f"the recording says how many answers were errors, not which were {', '.join(gate.codes)}"

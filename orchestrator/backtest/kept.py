@@ -7,7 +7,7 @@ as notes, because a replay goes on as if they had not been.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from orchestrator.app import App
 from orchestrator.backtest.recording import Happened, Recording, Window, renamed
@@ -21,6 +21,7 @@ from orchestrator.events import (
     Reached,
     Resumed,
     RollbackBegan,
+    StageEntered,
 )
 from orchestrator.report.gather import compiled_again
 from orchestrator.rollout import Rollout
@@ -72,7 +73,7 @@ def recording_of(
     if there.stable and roles.stable:
         names[there.stable] = roles.stable
     traffic = _traffic(measurements, were, there.candidate or "")
-    reached = dict(_reached(events))
+    reached = dict(_reached(events, were))
     windows = tuple(
         Window(
             number=number,
@@ -119,16 +120,20 @@ def _traffic(measurements: Kept, were: Sequence[Stage], candidate: str) -> dict[
     return found
 
 
-def _reached(events: Iterable[Event]) -> Iterable[tuple[int, datetime]]:
-    """Number of a stage's first measurement -> when the stage was at its target."""
-    at = None
+def _reached(events: Iterable[Event], were: Sequence[Stage]) -> Iterable[tuple[int, datetime]]:
+    """Number of a stage's first measurement -> when the stage's clocks began."""
+    at, stage = None, 0
     for event in events:
-        if isinstance(event.body, Reached):
-            at = event.at
-        elif isinstance(event.body, Measured):
-            if at is not None:
-                yield event.body.measurement, at
-            at = None
+        match event.body:
+            case StageEntered(stage=stage):
+                at = None
+            case Reached(hold_until=until):
+                # The clocks began a moment before the event was written.
+                held = were[stage].hold if stage < len(were) else 0.0
+                at = until - timedelta(seconds=held) if until is not None and held else event.at
+            case Measured(measurement=number) if at is not None:
+                yield number, at
+                at = None
 
 
 def _happened(rollout: Rollout, events: Sequence[Event]) -> Happened:

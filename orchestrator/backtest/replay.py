@@ -27,7 +27,7 @@ from orchestrator.standing import Roles, Snapshot
 from providers.base import Capabilities, EndpointState
 
 Outcome = Literal["passed", "rolled_back", "paused", "failed", "recording_ended", "not_judged", "not_reached"]
-TIMED = ("shadow", "canary", "promote", "wait")
+TIMED = ("measure", "shadow", "canary", "promote", "wait")
 """Kinds of stages whose length the plan says."""
 NAME = "backtest"
 
@@ -97,6 +97,7 @@ def replay(
         recording: under the names of `roles`. stages: compiled for them, with at least one that has gates.
         roles, capabilities, endpoint: as they were compiled for.
     """
+    stages = tuple(fit.as_recorded(stage, recording) for stage in stages)
     last = max(stage.index for stage in stages if stage.gates)
     walk = _Walk(recording, stages, roles, capabilities, endpoint)
     done: list[Ran] = []
@@ -171,6 +172,7 @@ class _Walk:
         self.recording, self.stages, self.roles, self.capabilities = recording, stages, roles, capabilities
         self.mirrored = _Reel([window for window in recording.windows if window.mirrored])
         self.live = _Reel([window for window in recording.windows if window.live])
+        self.before = _Reel([window for window in recording.windows if not (window.mirrored or window.live)])
         self.gates = measuring.no_evidence(stages)
         self.usual = recording.usual_by_step
         self.now = recording.windows[0].measurement.start
@@ -194,7 +196,7 @@ class _Walk:
 
     def through(self, stage: Stage) -> Ran:
         """Go through the next stage, as far as it goes."""
-        reel = self.mirrored if stage.mirrored else self.live
+        reel = self.mirrored if stage.mirrored else self.before if stage.remembers else self.live
         self.fed, self.aside = [], fit.unjudged(stage, reel.windows, self.recording, self.roles)
         if stage.gates and len(self.aside) == len(stage.gates):
             self._pass(stage, "not judged", entered=False)
@@ -272,6 +274,9 @@ class _Walk:
         longest = max((each.end - each.start).total_seconds() for each in measurements)
         gap = longest > measuring.A_GAP * max(stage.interval, self.usual[windows[0].step])
         self.gates, judgement = measuring.judged(self.gates, stage, measurements, gap=gap)
+        if stage.remembers and self.roles.stable:
+            for each in measurements:
+                self.gates = self.gates.remember(each, self.roles.stable)
         bad = sum(measuring.bad_responses(each, self.roles.candidate) for each in measurements)
         self.fed += windows
         self._write(

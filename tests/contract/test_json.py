@@ -29,6 +29,15 @@ LOAD = """\
 load: {request: request.json, rate: 20/s}
 budget: {bad_responses: 50}
 """
+LIVE = """\
+steps:
+  - deploy: green
+  - canary: 10%
+    gates: [errors, latency]
+    hold: 3m
+  - promote: 100%
+    gates: [errors]
+"""
 APPROVAL = """\
 steps:
   - deploy: green
@@ -73,6 +82,23 @@ def test_a_rollout_that_succeeds(desk: Desk, keeper: Keeper) -> None:
     keeper.keep("report-md", desk.do("report --file report.md --output json"), "report")
     page = keeper.keep("report-html", desk.do("report --file report.html --output json"), "report")
     assert page["bytes"] == (desk.folder / "report.html").stat().st_size
+
+
+def test_a_plan_on_recorded_traffic(desk: Desk, keeper: Keeper) -> None:
+    desk.do("run plan.yml --output json")
+    again = desk.do("backtest plan.yml --from shop --output json", code=None)
+    keeper.keep("backtest-of-a-rollout", again, "backtest", passing=("notes",))
+
+    desk.write("live.yml", HEAD + LIVE)
+    rows = [
+        f"2026-11-22T17:{minute:02}Z,{name},live,{requests},{bad}"
+        for minute in range(5)
+        for name, requests, bad in (("blue", 900, 3), ("green", 100, 30))
+    ]
+    desk.write("traffic.csv", "\n".join(["minute,deployment,source,requests,errors", *rows]))
+    keeper.keep("backtest-of-a-file", desk.do("backtest live.yml --from traffic.csv --output json", code=1), "backtest")
+    desk.write("wrong.csv", "minute,deployment,source,requests,errors\n2026-11-22T17:00Z,green,live,1,2\n")
+    keeper.keep_error("error-backtest-row", desk.do("backtest live.yml --from wrong.csv --output json", code=2))
 
 
 def test_a_rollout_that_is_rolled_back(desk: Desk, keeper: Keeper) -> None:

@@ -8,6 +8,8 @@ import click
 import pytest
 
 from orchestrator import events as ev
+from orchestrator.backtest.replay import Outcome
+from orchestrator.cli.backtested import CODES
 from orchestrator.cli.main import cli
 from orchestrator.gates.spec import Reaction
 from orchestrator.lifecycle import Phase
@@ -45,6 +47,10 @@ CLOSED: dict[tuple[str, str], tuple[str, ...]] = {
     ("graph", "nodes[].kind"): (*get_args(Kind), "done", "back"),
     ("graph", "nodes[].state"): get_args(StageState),
     ("graph", "edges[].kind"): ("pass", "back"),
+    ("backtest", "outcome"): tuple(CODES),
+    ("backtest", "steps[].outcome"): get_args(Outcome),
+    ("backtest", "steps[].cause"): get_args(ev.RollbackCause),
+    ("backtest", "happened.phase"): get_args(Phase),
     ("report", "format"): ("md", "html"),
     ("completion", "shell"): ("bash", "zsh", "fish"),
 }
