@@ -13,6 +13,8 @@ from orchestrator.errors import UsageError
 
 MARKER = "<!-- made by `rollout report`, which may write it again -->"
 """In the first line of every report."""
+_MADE = b"<!-- made by `rollout "
+"""In the first line of whatever we write so."""
 _LONGEST_FIRST_LINE = 400
 
 
@@ -68,6 +70,6 @@ def _replaceable(path: Path, *, force: bool) -> os.stat_result | None:
 def _ours(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return MARKER.encode() in file.readline(_LONGEST_FIRST_LINE)
+            return _MADE in file.readline(_LONGEST_FIRST_LINE)
     except OSError:
         return False

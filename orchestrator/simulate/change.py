@@ -99,7 +99,7 @@ def table(gates: Sequence[Gate], errors: float, latencies: Latencies) -> tuple[C
     counts, timed = "error_rate" in judged, bool(judged & {"latency", "slowdown"})
     edge, slower = edges(gates, errors, latencies)
     rows = [Change("no change", harmless=True)]
-    slightly = Change("a little worse, and tolerated", harmless=True)
+    slightly = Change("a little worse", harmless=True)
     if counts and edge is not None:
         slightly = replace(slightly, errors=errors + (edge - errors) / 4)
     if timed and slower is not None:
@@ -107,7 +107,7 @@ def table(gates: Sequence[Gate], errors: float, latencies: Latencies) -> tuple[C
     if not slightly.none:
         rows.append(slightly)
     if counts:
-        rows.append(Change(f"an incident of both: {wording.percent(0.05)} errors", incident=0.05, harmless=True))
+        rows.append(Change(f"incident of both: {wording.percent(0.05)} errors", incident=0.05, harmless=True))
         if edge is not None:
             rows.append(Change(f"errors {wording.percent(edge)}, the edge", errors=edge, harmless=True))
         worse = {
@@ -120,7 +120,7 @@ def table(gates: Sequence[Gate], errors: float, latencies: Latencies) -> tuple[C
             for name, rate in worse.items()
             if rate <= 1
         ]
-        rows.append(Change("errors +5%, from the middle on", errors=min(1.0, errors + 0.05), begins="middle"))
+        rows.append(Change("errors +5% from the middle on", errors=min(1.0, errors + 0.05), begins="middle"))
     if timed:
         factors = (1.1, 1.2, 1.5, 2.0)
         rows += [

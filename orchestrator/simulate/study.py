@@ -6,13 +6,15 @@ from what is simulated, so that a row is the same whichever others stand beside 
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from orchestrator.simulate import course as courses
 from orchestrator.simulate.change import Change, edges
+from orchestrator.simulate.course import gates_of
+from orchestrator.simulate.given import Figure
 from orchestrator.simulate.run import Ended, Rules, run
 from orchestrator.simulate.summary import Row, Share, summed_up
 from orchestrator.simulate.traffic import Baseline, Lens, Traffic, lens
@@ -25,6 +27,11 @@ MEMORY = 32_000_000
 NINE_IN_TEN = 0.9
 RESOLUTION = 1.1
 """The smallest regression caught is found to within this factor."""
+
+TRIED = 400
+"""Rollouts for each size that the search for the smallest regression tries, at most."""
+
+__all__ = ["Result", "Smallest", "Study", "caveats", "gates_of", "kinds", "smallest"]
 
 Told = Callable[[int], None]
 Kind = Literal["errors", "latency"]
@@ -63,7 +70,7 @@ class Study:
             digits, paired: as the provider's `Capabilities` say.
             seed: of all that is random.
         """
-        stretches, gates = courses.course(stages, stable), courses.gates_of(stages)
+        stretches, gates = courses.course(stages, stable), gates_of(stages)
         view = lens(gates, stretches, baseline, digits)
         rules = Rules(
             stretches,
@@ -158,6 +165,33 @@ def smallest(study: Study, kind: Kind, rollouts: int, told: Told = lambda _: Non
         else:
             missed = (size, share)
     return Smallest(kind, shown(*caught), shown(*missed))
+
+
+@dataclass(slots=True)
+class Result:
+    """What a simulation found, as far as it got.
+
+    Attributes:
+        study: what was simulated. figures: of its traffic, with where they came from.
+        caveats: what it does not do, as sentences.
+        asked, rollouts: rows that were asked for, and rollouts of each.
+        rows: of the table. smallest: regressions caught nine times in ten.
+        complete: nobody interrupted it.
+    """
+
+    study: Study
+    figures: tuple[Figure, ...]
+    caveats: tuple[str, ...]
+    asked: int
+    rollouts: int
+    rows: list[Row] = field(default_factory=list)
+    smallest: list[Smallest] = field(default_factory=list)
+    complete: bool = True
+
+
+def caveats(study: Study, stages: Sequence[Stage]) -> tuple[str, ...]:
+    """What of these stages a simulation does not do, as sentences."""
+    return courses.left_out(stages, paired=study.rules.joins)
 
 
 def kinds(study: Study) -> tuple[Kind, ...]:
