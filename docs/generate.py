@@ -16,7 +16,7 @@ from plan_words import FORMS, NAMES, anchor, default, fields, words
 from pydantic import BaseModel, Tag
 from pydantic.fields import FieldInfo
 
-from plans.gates import GATES, METRICS_NOT_BUILT, GateFields
+from plans.gates import GATES, GateFields
 from plans.model import Plan
 from plans.steps import STEPS, GatedStep, StepFields
 
@@ -211,8 +211,6 @@ def _not_built() -> str:
     places = {"a plan": Plan, "a step": StepFields, "a gate": GateFields}
     lines = [f"- of {place}: {', '.join(f'`{name}`' for name in sorted(m.not_built))}" for place, m in places.items()]
     lines = [line for line in lines if not line.endswith(": ")]
-    if METRICS_NOT_BUILT:
-        lines.append(f"- metrics of a gate: {', '.join(f'`{metric}`' for metric in METRICS_NOT_BUILT)}")
     if not lines:
         return ""
     head = "## Not built yet\n\nThese words belong to the language, and this version refuses a plan that uses them:\n\n"

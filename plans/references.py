@@ -22,7 +22,7 @@ def has_reference(text: str) -> bool:
 def no_reference(text: str) -> str:
     """The text, which must not have any. Raises PydanticCustomError."""
     if re.search(r"\$\{(env|file):", text):
-        where = "the urls, headers and secrets of webhooks and notifications"
+        where = "the urls, headers and secrets of webhooks, notifications and metrics"
         refuse("reference", f"a reference to a secret is allowed only in {where}; write the text itself here")
     if "${var:" in text:
         refuse("variable", "a variable such as ${var:NAME} has no value here; write the text itself")
