@@ -33,6 +33,7 @@ class Capabilities:
         atomic_shift: weights and mirror change in one step.
         concurrent: traffic can be changed while a deployment operation is still going on.
         paired: mirrored requests can be joined with their live twins.
+        predictions: what mirrored requests were answered can be compared with what their live twins were.
         scale: instance counts can be changed.
         direct: a deployment without traffic can be addressed by name.
         weight_step: smallest difference of weights, tenths of a percent.
@@ -47,6 +48,7 @@ class Capabilities:
     atomic_shift: bool = True
     concurrent: bool = True
     paired: bool = False
+    predictions: bool = False
     scale: bool = True
     direct: bool = True
     weight_step: int = 1

@@ -105,6 +105,7 @@ class Sample:
         problem: why what came cannot be used, as a clause, or "".
         query: what was asked for, as a person would ask it again; never holds a secret.
         examples: of what was found, redacted.
+        left_out: why they could not be counted, as a clause -> how many; not among those of `candidate`.
     """
 
     candidate: Count | None = None
@@ -114,6 +115,7 @@ class Sample:
     problem: str = ""
     query: str = ""
     examples: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

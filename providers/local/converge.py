@@ -305,7 +305,10 @@ def _described(machine: Machine, state: State) -> dict[str, Callable[[], Process
 def _run_processes(machine: Machine, state: State) -> None:
     wanted, running = machine.processes.wanted(), _described(machine, state)
     changed = False
-    for name in sorted(wanted - running.keys() - {launching.PROXY}):
+    kept = {launching.PROXY, launching.COMPARER} if state.mirror else {launching.PROXY}
+    if not state.mirror:
+        machine.layout.asked.unlink(missing_ok=True)
+    for name in sorted(wanted - running.keys() - kept):
         machine.processes.unwant(name)
         changed = True
     for name in sorted(running.keys() - wanted):

@@ -16,6 +16,7 @@ from providers.local.xds import Upstream
 from providers.specs import Content
 
 PROXY = "envoy"
+COMPARER = "answers"
 HOST = Path(__file__).with_name("scoring_host.py")
 IDENTITY_HEADER = "x-rollout-instance"
 STOP_S = 5.0
@@ -54,10 +55,22 @@ def proves_identity(generation: Generation) -> bool:
     return local is None or local.command is None
 
 
+def hands_over(generation: Generation) -> bool:
+    """Whether its instances hand their answers to the comparing process: ours do, a `command` does not."""
+    return proves_identity(generation)
+
+
 def proxy(layout: Layout, concurrency: int) -> ProcessSpec:
     """Envoy. Raises Unsupported where there is none."""
     arguments = envoy.arguments(envoy.executable(), layout.bootstrap, concurrency)
     return ProcessSpec(arguments, layout.logs / "envoy.log", cwd=layout.directory, stop_s=10.0)
+
+
+def comparer(layout: Layout) -> ProcessSpec:
+    """The process that compares the answers of mirrored requests with their twins'."""
+    # -P: what lies in the directory that it starts in is never imported.
+    arguments = (sys.executable, "-P", "-m", "providers.local.comparer", str(layout.directory))
+    return ProcessSpec(arguments, layout.logs / "answers.log", cwd=layout.directory, stop_s=2.0)
 
 
 def instance(
@@ -82,6 +95,7 @@ def instance(
         assert directory is not None
         assert spec.code_configuration is not None
         environment |= {"ROLLOUT_CODE": str(directory), "ROLLOUT_SCRIPT": spec.code_configuration.scoring_script}
+        environment["ROLLOUT_RUNTIME"] = str(layout.runtime)
         arguments = (sys.executable, str(HOST))
     log = layout.log_folder(deployment, generation) / f"instance-{one.number}.log"
     return ProcessSpec(arguments, log, env=environment, cwd=directory or snapshot, stop_s=STOP_S)

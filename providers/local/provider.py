@@ -27,7 +27,7 @@ from providers.base import (
 )
 from providers.errors import NotFound, Permanent, Temporary
 from providers.http import Http
-from providers.local import converge, launching, logs, measure, pairing, rules, snapshot
+from providers.local import converge, launching, logs, measure, pairing, predictions, rules, snapshot
 from providers.local.converge import Machine, Seen
 from providers.local.envoy import Away, View
 from providers.local.operations import Operations, boot
@@ -206,13 +206,15 @@ class LocalProvider:
         layout, state = self._existing(query.endpoint)
         wanted = [state.deployments[name] for name in query.deployments if name in state.deployments]
         began = self._context.clock()
+        machine = self._operations.machine(layout)
         try:
-            statistics = self._operations.machine(layout).admin.statistics([one.name for one in wanted])
+            statistics = machine.admin.statistics([one.name for one in wanted])
         except Away:
             raise Temporary(f"The proxy of {query.endpoint} does not answer.", retry_after=1.0) from None
         counted = measure.since(cursor, statistics, wanted, self._context.clock())
         both = pairing.sides(query.deployments, state.deployments)
-        return pairing.added(counted, cursor, layout.directory / PAIR_LOG, both, began)
+        paired = pairing.added(counted, cursor, layout.directory / PAIR_LOG, both, began)
+        return predictions.added(paired, cursor, query, state, layout, machine.processes)
 
 
 async def _thread(work: Callable[[], T]) -> T:

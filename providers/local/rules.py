@@ -20,6 +20,7 @@ CAPABILITIES = Capabilities(
     atomic_shift=True,
     concurrent=True,
     paired=True,
+    predictions=True,
     scale=True,
     direct=True,
     weight_step=1,

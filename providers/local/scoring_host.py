@@ -12,16 +12,21 @@ Run as `python scoring_host.py` with the environment:
     ROLLOUT_SCRIPT          the script in it (score.py)
     ROLLOUT_INSTANCE        a text that proves to a health check which process answers
     ROLLOUT_MAX_BODY        bytes of a request's body (16 MiB)
+    ROLLOUT_RUNTIME         a file that names the folder of `answers.sock`, or nothing
     AZUREML_MODEL_DIR       for the script
 
 The model has one thread of its own: scripts are rarely thread-safe, and neither a slow init() nor a hung run() keeps
 GET /healthz from answering (503 until init() is done, then 200). Requests wait in line for that thread; one whose
 client has gone is dropped from it. SIGTERM finishes the requests in flight.
 
+Answers to requests that the proxy marks (it mirrored them, or they are the copies) are handed to the comparing process
+while there is one, after they were sent; the wire is described in `comparer`.
+
 Exit codes: 3 the script cannot be loaded or init() raised, its traceback is in the log; 4 the port is taken; 2 usage.
 """
 
 import asyncio
+import errno
 import faulthandler
 import importlib.util
 import io
@@ -30,7 +35,9 @@ import logging
 import os
 import socket
 import sys
+import time
 import traceback
+from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -45,6 +52,9 @@ CANNOT_START, PORT_TAKEN, USAGE = 3, 4, 2
 JSON, TEXT, OCTETS = b"application/json", b"text/plain; charset=utf-8", b"application/octet-stream"
 # Past this, a client that still sends more than it may is cut off; up to it, it gets to read the 413.
 PATIENCE = 4
+MARK, ID = b"x-rollout-pair", b"x-request-id"
+LARGEST = 256 << 10
+"""Bytes of an answer that is handed over with its body."""
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -129,11 +139,69 @@ class Model:
             return failure(500, f"run() returned what cannot be sent: {error}")
 
 
+class Hand:
+    """Hands answers to the comparing process. It never waits, and what cannot be sent now is told as lost."""
+
+    def __init__(self, runtime: Path, instance: bytes) -> None:
+        self.runtime, self.instance = runtime, instance
+        self.socket: socket.socket | None = None
+        self.not_before = 0.0
+        self.lost: deque[bytes] = deque(maxlen=256)
+
+    def give(self, headers: list[tuple[bytes, bytes]], status: int, body: bytes) -> None:
+        """Nothing is asked for without the mark; then nothing is done."""
+        found = dict(headers)
+        name = found.get(ID, b"")
+        if MARK not in found or not 0 < len(name) <= 128 or not (self.socket or self.connect()):
+            return
+        good = 200 <= status < 300
+        how = b"large" if good and len(body) > LARGEST else b"whole"
+        try:
+            while self.lost:
+                self.send(b"%s 200 lost\n" % self.lost[0], b"")
+                self.lost.popleft()
+            self.send(b"%s %d %s\n" % (name, status, how), body if good and how == b"whole" else b"")
+        except (BlockingIOError, InterruptedError):
+            self.lost.append(name)
+        except OSError as error:
+            if error.errno in {errno.EMSGSIZE, errno.ENOBUFS}:
+                self.lost.append(name)
+            else:
+                self.close()
+
+    def send(self, head: bytes, body: bytes) -> None:
+        assert self.socket is not None
+        self.socket.sendmsg([head, body])
+
+    def connect(self) -> bool:
+        now = time.monotonic()
+        if now < self.not_before:
+            return False
+        self.not_before = now + 0.1
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self.socket.setblocking(False)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * LARGEST)
+            self.socket.connect(f"{self.runtime.read_text(encoding='utf-8')}/answers.sock")
+            self.socket.send(b"answers " + self.instance)
+        except OSError:  # there is none while nobody asks
+            self.close()
+            return False
+        return True
+
+    def close(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = None
+        self.lost.clear()
+
+
 class Host:
     """The ASGI application."""
 
-    def __init__(self, model: Model, instance: str, max_body: int) -> None:
+    def __init__(self, model: Model, instance: str, max_body: int, runtime: str = "") -> None:
         self.model, self.instance, self.max_body = model, instance.encode(), max_body
+        self.hand = Hand(Path(runtime), self.instance) if runtime and instance else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -153,6 +221,8 @@ class Host:
         headers += [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+        if self.hand is not None:
+            self.hand.give(scope["headers"], status, body)
 
     async def route(self, scope: Scope, receive: Receive, headers: list[tuple[bytes, bytes]]) -> Answer:
         path, reads = scope["path"], scope["method"] in {"GET", "HEAD"}
@@ -225,10 +295,10 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def serve(model: Model, instance: str, max_body: int, listener: socket.socket) -> int:
+def serve(model: Model, host: Host, listener: socket.socket) -> int:
     """Serves until SIGTERM, or until the script turns out not to start; returns the exit code."""
     config = uvicorn.Config(
-        Host(model, instance, max_body),
+        host,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -274,7 +344,8 @@ def main(environment: dict[str, str]) -> int:
         sys.stderr.write(f"scoring host: port {port} cannot be used: {error.strerror}\n")
         return PORT_TAKEN
     model = Model(code, environment.get("ROLLOUT_SCRIPT") or "score.py")
-    status = serve(model, environment.get("ROLLOUT_INSTANCE", ""), max_body, listener)
+    host = Host(model, environment.get("ROLLOUT_INSTANCE", ""), max_body, environment.get("ROLLOUT_RUNTIME", ""))
+    status = serve(model, host, listener)
     if status == CANNOT_START:
         os._exit(status)  # threads that the script left behind must not keep a failed start alive
     return status

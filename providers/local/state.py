@@ -208,6 +208,16 @@ class Layout:
         return self.directory / "bootstrap.json"
 
     @property
+    def runtime(self) -> Path:
+        """Names the short directory of its sockets (`processes.runtime_directory`)."""
+        return self.directory / "runtime"
+
+    @property
+    def asked(self) -> Path:
+        """What is to be compared while something is mirrored (`comparer`)."""
+        return self.directory / "answers.json"
+
+    @property
     def xds(self) -> Path:
         """Envoy's other files, one folder each."""
         return self.directory / "xds"
