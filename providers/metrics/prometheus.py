@@ -24,9 +24,10 @@ from providers.metrics.placeholders import checked, filled
 
 SIDE = "rollout_side"
 """Label that tells the parts of one query apart."""
-FINEST = 5_000
+FINEST = 1_000
 """Milliseconds between two looks at a counter within a window."""
 MOST_POINTS = 1_000
+_SEVERAL = "the query for {} found several series; add them up, or select one"
 
 
 class Options(DoorOptions):
@@ -110,15 +111,20 @@ class PrometheusMetric:
         whole = {"total": self._options.total, part: getattr(self._options, part)}
         sides = {name: _written(expression or "", spec) for name, expression in whole.items()}
         series = await self._ask(sides, until - step * (looks if mark else 0), until, step)
-        missing = [name for name in whole if name not in series or until not in series[name].points]
+        # Only those that are there at the end: one that went away meanwhile is not what is counted from now on.
+        ends = {name: [one for one in series.get(name, ()) if until in one.points] for name in whole}
+        missing = [name for name in whole if not ends[name]]
         if missing:
             return Reading(mark, nothing=f"the query for {' and '.join(missing)} found no series", query=shown)
-        now: dict[str, Any] = {name: series[name].points[until] for name in whole}
-        now |= {"series": {name: dict(series[name].labels) for name in whole}, "at": until}
+        several = [name for name in whole if len(ends[name]) > 1]
+        if several:
+            raise Unusable(_SEVERAL.format(several[0]))
+        now: dict[str, Any] = {name: ends[name][0].points[until] for name in whole}
+        now |= {"series": {name: dict(ends[name][0].labels) for name in whole}, "at": until}
         impossible = counters.impossible(now, part)
         if mark and not impossible:
             for name in whole:
-                broken = _broken(name, mark[name], series[name], looks + 1)
+                broken = _broken(name, mark[name], ends[name][0], looks + 1)
                 if broken:
                     return Reading(now, nothing=f"{broken}, and what came in between is lost", query=shown)
         told = counters.since(mark, now, part)
@@ -138,21 +144,16 @@ class PrometheusMetric:
         first = max(mark["at"] + step, last - (MOST_POINTS - 1) * step)
         expression = _written(self._options.value or "", spec)
         series = await self._ask({"value": expression, "time": f"timestamp({expression})"}, first, last, step)
-        found = series.get("value", _Series())
-        times = series.get("time", _Series()).points
+        found, times = _points_of(series, "value"), _points_of(series, "time")
         stale = step if self._options.stale is None else round(self._options.stale * 1000)
-        ages = {at: at - round(1000 * times[at]) for at in found.points if at in times}
-        infinite = [at for at, value in found.points.items() if math.isinf(value)]
+        ages = {at: at - round(1000 * times[at]) for at in found if at in times}
+        infinite = [value for value in found.values() if math.isinf(value)]
         if infinite:
-            return Reading(mark, problem=f"the value is {found.points[infinite[0]]}, and must be a number", query=shown)
-        fresh = [at for at in found.points if at in ages and ages[at] < max(stale, 1)]
-        values = tuple(
-            (datetime.fromtimestamp(at / 1000, UTC), found.points[at])
-            for at in sorted(fresh)
-            if not math.isnan(found.points[at])
-        )
+            raise Unusable(f"the value is {infinite[0]}, and must be a number")
+        fresh = [at for at in sorted(found) if at in ages and ages[at] < max(stale, 1)]
+        values = tuple((datetime.fromtimestamp(at / 1000, UTC), found[at]) for at in fresh if not math.isnan(found[at]))
         nothing = ""
-        if not found.points:
+        if not found:
             nothing = "the query found no series"
         elif not fresh:
             nothing = f"its newest sample is {min(ages.values(), default=0) / 1000:g} s old"
@@ -162,8 +163,8 @@ class PrometheusMetric:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    async def _ask(self, sides: Mapping[str, str], start: int, end: int, step: int) -> dict[str, "_Series"]:
-        """One series for each side that has one, over [start, end] in steps (milliseconds), from one state of the
+    async def _ask(self, sides: Mapping[str, str], start: int, end: int, step: int) -> dict[str, list["_Series"]]:
+        """The series of each side, over [start, end] in steps (milliseconds), from one state of the
         server.
         """
         query = " or ".join(f'label_replace({text}, "{SIDE}", "{side}", "", "")' for side, text in sides.items())
@@ -172,14 +173,9 @@ class PrometheusMetric:
         form = {"query": query, "start": _text(start), "end": _text(end), "step": _text(step)}
         headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
         document = await self._door.ask("POST", url, body=urlencode(form), headers=headers, reason=_reason)
-        series = _parsed(document)
-        found: dict[str, _Series] = {}
-        for one in series:
-            side = one.labels.pop(SIDE, "")
-            if side in found:
-                raise Unusable(f"the query for {side} found several series; add them up, or select one")
-            if side in sides:
-                found[side] = one
+        found: dict[str, list[_Series]] = {}
+        for one in _parsed(document):
+            found.setdefault(one.labels.pop(SIDE, ""), []).append(one)
         return found
 
     def _shown(self, spec: Spec) -> str:
@@ -196,6 +192,16 @@ class _Series:
 
     labels: dict[str, str] = field(default_factory=dict)
     points: Mapping[int, float] = field(default_factory=dict)
+
+
+def _points_of(series: Mapping[str, Sequence[_Series]], side: str) -> dict[int, float]:
+    """All points of a side; one series may take another's place. Raises Unusable where two are there at once."""
+    points: dict[int, float] = {}
+    for one in series.get(side, ()):
+        if points.keys() & one.points.keys():
+            raise Unusable(_SEVERAL.format("value"))
+        points.update(one.points)
+    return points
 
 
 def _broken(name: str, told: float, series: _Series, looks: int) -> str:

@@ -73,14 +73,13 @@ def joined(form: Form, candidate: Reading, stable: Reading | None) -> Sample:
     if form == "values":
         others = dict(stable.values) if stable is not None else {}
         values = tuple((value, others.get(when)) for when, value in candidate.values)
-        silent = {"candidate": candidate} if not values else sides
-        nothing = _told({name: reading.nothing for name, reading in silent.items() if not reading.values}, "; ")
+        # A stable side without a point is only worth a word where the candidate has one.
+        silent = [name for name, reading in sides.items() if not reading.values and (values or name == "candidate")]
+        nothing = _told({name: sides[name].nothing if name in silent else "" for name in sides}, "; ")
         return Sample(values=values, nothing=nothing or ("" if values else FIRST), query=query)
-    silent = {name: reading for name, reading in sides.items() if reading.count is None}
-    if silent:
-        return Sample(
-            nothing=_told({name: reading.nothing or FIRST for name, reading in silent.items()}, "; "), query=query
-        )
+    if any(reading.count is None for reading in sides.values()):
+        silence = {name: "" if reading.count else reading.nothing or FIRST for name, reading in sides.items()}
+        return Sample(nothing=_told(silence, "; "), query=query)
     return Sample(candidate.count, stable.count if stable is not None else None, query=query)
 
 
