@@ -75,18 +75,20 @@ class Columns:
     def row(self, cells: Sequence[str], line: int) -> Row:
         """A row of the file. Raises Unusable."""
         if len(cells) != self.width:
-            raise Unusable(f"has {_values(len(cells))}, and the header has {self.width}", line)
+            raise Unusable(
+                f"has {_values(len(cells))}, and the header has {self.width}; write one for each column", line
+            )
         start, end = self._window(cells, line)
         deployment, source = (cells[self.at[name]].strip() for name in ("deployment", "source"))
         if not deployment:
-            raise Unusable("names no deployment", line)
+            raise Unusable("names no deployment; write whose requests they are", line)
         if source not in SOURCES:
             raise Unusable(f"source is {_quoted(source)}; write {' or '.join(SOURCES)}", line)
         requests = self._count(cells, "requests", line)
         statuses = tuple(self._count(cells, f"status_{status}", line) for status in self.statuses)
         errors = self._count(cells, "errors", line) if not self.statuses else 0
         if errors > requests:
-            raise Unusable(f"has more errors ({errors:,}) than requests ({requests:,})", line)
+            raise Unusable(f"has more errors ({errors:,}) than requests ({requests:,}); correct the row", line)
         if self.statuses and sum(statuses) != requests:
             raise Unusable(
                 f"has {requests:,} requests, and its status columns add up to {sum(statuses):,}; give every status "
@@ -102,7 +104,10 @@ class Columns:
             return start, start + A_MINUTE
         start, end = (_instant(cells[self.at[name]], name, line) for name in ("start", "end"))
         if end <= start:
-            raise Unusable(f"ends at {cells[self.at['end']].strip()}, which is not after its start", line)
+            raise Unusable(
+                f"ends at {cells[self.at['end']].strip()}, which is not after its start; write the end of the window",
+                line,
+            )
         return start, end
 
     def _count(self, cells: Sequence[str], name: str, line: int) -> int:
@@ -125,14 +130,13 @@ class Columns:
                     line,
                 )
         if counts[-1] > requests:
-            raise Unusable(f"{named[-1]} is {counts[-1]:,}, more than its {requests:,} requests", line)
+            raise Unusable(f"{named[-1]} is {counts[-1]:,}, more than its {requests:,} requests; correct the row", line)
         if "le_inf" in self.at:
             return tuple(counts[:-1]), counts[-1]
         silent = sum(self._count(cells, f"status_{c}", line) for c in (TIMEOUT, RESET) if c in self.statuses)
         if counts[-1] > requests - silent:
-            raise Unusable(
-                f"{named[-1]} is {counts[-1]:,}, and only {requests - silent:,} requests got an answer", line
-            )
+            most, last = requests - silent, named[-1]
+            raise Unusable(f"{last} is {counts[-1]:,}, and only {most:,} requests got an answer; correct the row", line)
         return tuple(counts), None
 
 
@@ -143,7 +147,7 @@ def columns_of(cells: Sequence[str], line: int) -> Columns:
     statuses, bounds = [], {}
     for place, name in enumerate(names):
         if name in at:
-            raise Unusable(f"names the column {name} twice", line)
+            raise Unusable(f"names the column {name} twice; take one of them out", line)
         at[name] = place
         if name.startswith("status_"):
             statuses.append(_status(name, line))
@@ -164,7 +168,8 @@ def _complete(at: Mapping[str, int], statuses: Sequence[str], bounds: Mapping[st
     if "minute" not in at and not ("start" in at and "end" in at):
         raise Unusable("does not say when; give a column minute, or start and end", line)
     if ("errors" in at) == bool(statuses):
-        raise Unusable("needs errors or status_<code> columns, and not both", line)
+        has = "has both" if statuses else "has neither"
+        raise Unusable(f"needs errors or status_<code> columns, and not both: it {has}", line)
     values = list(bounds.values())
     if sorted(set(values)) != values:
         raise Unusable("has latency columns that do not ascend; order them from the fastest to the slowest", line)

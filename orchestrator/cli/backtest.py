@@ -73,7 +73,8 @@ def backtest_command(
     given = [option for option, value in named.items() if value]
     if given and not file.exists():
         raise click.UsageError(
-            f"{' and '.join(given)} is about a CSV file, and there is no file {source}", click.get_current_context()
+            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for a CSV file, and there is no file {source}",
+            click.get_current_context(),
         )
 
     async def prepared() -> "Preview":

@@ -71,7 +71,7 @@ def test_what_passes_runs_out_or_cannot_be_judged(capsys, tmp_path: Path) -> Non
     ("arguments", "told"),
     [
         (("plan.yml", "--from", "nothing"), "there is no file nothing, and there is no rollout nothing; the newest"),
-        (("plan.yml", "--from", "nothing", "--gaps"), "--gaps is about a CSV file, and there is no file nothing"),
+        (("plan.yml", "--from", "nothing", "--gaps"), "--gaps is for a CSV file, and there is no file nothing"),
         (("plan.yml", "--from", "plan.yml"), "plan.yml:1: has a column `# A plan to be tried on traffic that was...`"),
         (("plan.yml", "--from", "."), ".: cannot be read (Is a directory); name a CSV file or a rollout with --from"),
         (("plan.yml", "--from", "traffic.csv", "--stable", "v7"), "no row is about v7, the stable, but about blue"),
