@@ -161,6 +161,9 @@ class Reading:
             stable = self.stable(gate)
             if stable is None:
                 return None
+            if gate.metric == "latency" and term == "relative" and self.known(gate) is None:
+                # Nothing is bad where there is no threshold yet; that is not a quiet minute.
+                return 0, 0
             bet: Bet = "relative" if term == "relative" else "bound"
             return self._bad(gate, bet, "fail", stable, of_stable=True), self._total(gate, stable)
         seen = self._plain(gate, "bound" if term == "bound" else "relative", "fail")

@@ -73,7 +73,10 @@ class Glance:
             if self._stable is None:
                 return None
             bet: Bet = "relative" if term == "relative" else "bound"
-            return self._bad(gate, bet, "fail", self._stable, of_stable=True), self._total(gate, self._stable)
+            bad, total = self._bad(gate, bet, "fail", self._stable, of_stable=True), self._total(gate, self._stable)
+            if gate.metric == "latency" and term == "relative":
+                total = np.where(self._threshold(gate).there, total, 0)
+            return bad, total
         seen = self._plain(gate, "fail")
         return seen.bad_candidate, seen.total_candidate
 

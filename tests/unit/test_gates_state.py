@@ -203,6 +203,17 @@ def test_dispersion_divides_by_the_past_of_stable_only():
     assert track(now, "errors").log_fail("relative", 1) == pytest.approx(wanted, abs=1e-9)
 
 
+def test_a_poll_without_a_threshold_teaches_no_dispersion():
+    """It would be a minute without a slow request, and the others would look like clusters beside it."""
+    now = state(Gate("latency", "latency", max_ratio=1.4, warm_up=0, quantile=0.9))
+    for minute in range(12):
+        now = now.fold(poll((5, 0, 0, 0, 0, 0, 0, 0), (200, 150, 90, 40, 10, 5, 0, 0), at=60 * minute, seconds=60))
+    moments = track(now, "latency").spread["relative"]
+    assert moments.minutes == 11
+    assert moments.bad > 0
+    assert moments.index == 1
+
+
 def test_dispersion_off():
     gate = Gate("errors", "error_rate", max=0.05, warm_up=0, dispersion=False)
     now = state(gate)
