@@ -3,6 +3,7 @@
 #   make test         everything, against the built wheel
 #   make check        lint, types, floors and unit tests, in under a minute
 #   make bench        the benchmarks
+#   make bench-gates  the gates against other rules: minutes, writes docs/benchmarks/gates.md
 #   make docs         the documentation as a site, in build/docs
 #   make clean        removes what these made
 
@@ -20,7 +21,7 @@ QUICKSTART_PLAN ?= examples/quickstart/plan.yml
 QUICKSTART      := env -u ROLLOUT_STORE ROLLOUT_HOME="$(QUICKSTART_HOME)" .venv/bin/rollout
 
 .DEFAULT_GOAL := help
-.PHONY: help python quickstart quickstart-down tools test lint check docs dev bench clean
+.PHONY: help python quickstart quickstart-down tools test lint check docs dev bench bench-gates clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -70,6 +71,10 @@ check: lint
 
 bench: .venv/.dev
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; .venv/bin/python "$$b" || exit 1; done
+
+bench-gates: .venv/.dev
+	.venv/bin/python benchmarks/gates.py --seed 4 --write
+	.venv/bin/python benchmarks/gates.py --speed
 
 # A warning is an error: a link that leads nowhere is one.
 docs: .venv/.dev

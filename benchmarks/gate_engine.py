@@ -1,0 +1,262 @@
+"""This project's gates over thousands of rollouts at once, by the production kernels.
+
+`GateState.fold` and `judge` follow one rollout; this does the same to all of them on arrays, which a test holds it to.
+What the research varies (`gates.py --tried`) is a `Policy`: how a stake is spread over alternatives and over time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from gate_traffic import BOUNDS_MS, POLLS, Floats, Ints, Leg, Traffic
+from numpy.typing import NDArray
+
+from orchestrator.gates import kernels
+from orchestrator.gates.kernels import Side
+from orchestrator.gates.spread import MINUTES_NEEDED
+
+BASELINE_POLLS = 10
+SIDES: tuple[Side, Side] = ("fail", "pass")
+FIRST_GUESS = 3
+"""Of the plug-in, before anything is seen: the alternative 2.6 times the tolerance."""
+_Z90 = NormalDist().inv_cdf(0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """A gate of the benchmark, in the plan's words.
+
+    Attributes:
+        metric, quantile: as in a plan; the quantile of a latency gate.
+        max: a rate, or milliseconds; None for no absolute bound.
+        max_ratio, max_increase: compared with stable.
+    """
+
+    metric: Literal["error_rate", "latency"]
+    max_ratio: float
+    quantile: float = 0.95
+    max: float | None = None
+    max_increase: float = 0.0
+
+
+GATES: tuple[Tolerance, ...] = (
+    Tolerance("error_rate", 1.5, max=0.01, max_increase=0.001),
+    Tolerance("latency", 1.1, 0.95, max=500),
+    Tolerance("latency", 1.1, 0.5),
+)
+ALPHA = BETA = 0.05
+MIN_REQUESTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a stake is spread.
+
+    Attributes:
+        tilt: a FAIL alternative of multiple m is weighed by m ** -tilt; 0 for all alike.
+        pass_tilt: a PASS alternative is weighed by (m + 0.05) ** pass_tilt.
+        reserve: the share of a FAIL stake that enters bit by bit after the start.
+        pace: polls after which half of the reserve has entered.
+        minutes: of stable that have to be known before counts are divided by its index of dispersion, and before the
+            reserve begins to enter.
+        beyond_chance: the index counts only where it is beyond the 90% quantile of what chance alone makes of it.
+        fail_grid, pass_grid: alternatives, None for the kernels' own.
+        eager: the reserve enters from the second poll on, whether the index is known or not.
+        plug_in: bet all on the alternative that would have won most so far.
+        error_weight: of a term of errors in its group, where one of latencies has 1.
+    """
+
+    tilt: float = 0.0
+    pass_tilt: float = 0.0
+    reserve: float = 0.0
+    pace: float = 20.0
+    minutes: int = MINUTES_NEEDED
+    beyond_chance: bool = False
+    eager: bool = False
+    plug_in: bool = False
+    fail_grid: tuple[float, ...] | None = None
+    pass_grid: tuple[float, ...] | None = None
+    error_weight: float = 1.0
+
+
+PLAIN = Policy()
+PRODUCTION = PLAIN
+"""What `GateState` does; tests/unit/test_bench_gates.py holds it to that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """When each rollout was decided: the poll, from 0; POLLS where it never was.
+
+    Attributes:
+        failed, passed: each as if the other could not end the rollout.
+    """
+
+    failed: Ints
+    passed: Ints
+
+
+def decide(
+    traffic: Traffic, policy: Policy = PRODUCTION, gates: Sequence[Tolerance] = GATES, alpha: float = ALPHA
+) -> Decisions:
+    """When the group of all gates fails, and when all of them have passed."""
+    fails: list[Floats] = []
+    weights: list[float] = []
+    passed = np.ones(traffic.candidate.requests.shape, dtype=bool)
+    enough = np.cumsum(traffic.candidate.requests, axis=1) >= MIN_REQUESTS
+    for gate in gates:
+        for log_fail, log_pass in _terms(gate, traffic, policy):
+            fails.append(log_fail)
+            weights.append(policy.error_weight if gate.metric == "error_rate" else 1.0)
+            passed &= np.logical_or.accumulate((log_pass >= -np.log(BETA)) & enough, axis=1)
+    group = _log_sum(np.stack(fails, axis=-1), np.array(weights) / sum(weights))
+    return Decisions(first(group >= -np.log(alpha)), first(passed))
+
+
+def first(hit: NDArray[np.bool_]) -> Ints:
+    """The first poll, from 0, where it is true; POLLS where it never is."""
+    return np.where(hit.any(axis=1), hit.argmax(axis=1), POLLS)
+
+
+def _terms(gate: Tolerance, traffic: Traffic, policy: Policy) -> Iterator[tuple[Floats, Floats]]:
+    """(log E_fail, log E_pass) of each term of a gate, running over the polls."""
+    if gate.max is not None:
+        yield _bound(gate, gate.max, traffic, policy)
+    yield _relative_errors(gate, traffic, policy) if gate.metric == "error_rate" else _relative(gate, traffic, policy)
+
+
+def _bound(gate: Tolerance, bound: float, traffic: Traffic, policy: Policy) -> tuple[Floats, Floats]:
+    """The absolute bound, excused where the candidate is no worse than stable."""
+    n_c, n_s = traffic.candidate.requests, traffic.stable.requests
+    if gate.metric == "error_rate":
+        rate, bad_c, bad_s = bound, traffic.candidate.bad, traffic.stable.bad
+    else:
+        at = int(np.searchsorted(BOUNDS_MS, bound))
+        rate, bad_c, bad_s = 1 - gate.quantile, traffic.candidate.above[..., at], traffic.stable.above[..., at]
+    index, known = _spread(bad_s, n_s, policy)
+    counts = (bad_c / index, bad_s / index, n_c / index, n_s / index)
+    fail, passing = (
+        (
+            _run(kernels.bound_increments(counts[0], counts[2], rate, side, _grid(policy, side)), side, policy, known),
+            _run(kernels.ratio_increments(*counts, 1.0, 0.0, side, _grid(policy, side)), side, policy, known),
+        )
+        for side in SIDES
+    )
+    return np.minimum(*fail), kernels.log_mean_exp(np.stack(passing, axis=-1))
+
+
+def _relative_errors(gate: Tolerance, traffic: Traffic, policy: Policy) -> tuple[Floats, Floats]:
+    index, known = _spread(traffic.stable.bad, traffic.stable.requests, policy)
+    bad_c, bad_s = traffic.candidate.bad / index, traffic.stable.bad / index
+    n_c, n_s = traffic.candidate.requests / index, traffic.stable.requests / index
+    evidence = []
+    for side in SIDES:
+        tolerance = (gate.max_ratio, gate.max_increase)
+        won = kernels.ratio_increments(bad_c, bad_s, n_c, n_s, *tolerance, side, _grid(policy, side))
+        evidence.append(_run(won, side, policy, known))
+    return evidence[0], evidence[1]
+
+
+def _relative(gate: Tolerance, traffic: Traffic, policy: Policy) -> tuple[Floats, Floats]:
+    """A latency compared with stable's bucket bound nearest its quantile over the polls before."""
+    candidate, stable = traffic.candidate, traffic.stable
+    at, expected = _thresholds(stable, gate.quantile)
+    known = np.arange(POLLS) > 0
+    bad_s = np.where(known, np.take_along_axis(stable.above, at[..., np.newaxis], axis=-1)[..., 0], 0)
+    n_c, n_s = np.where(known, candidate.requests, 0), np.where(known, stable.requests, 0)
+    index, certain = _spread(bad_s, stable.requests, policy, known)
+    slowest = np.round(gate.max_ratio * BOUNDS_MS, 6)
+    evidence = []
+    for side in SIDES:
+        meets = np.searchsorted(BOUNDS_MS, slowest, side="left" if side == "fail" else "right")
+        meets = np.minimum(meets if side == "fail" else meets - 1, len(BOUNDS_MS) - 1)
+        bad_c = np.where(known, np.take_along_axis(candidate.above, meets[at][..., np.newaxis], axis=-1)[..., 0], 0)
+        counts = (bad_c / index, bad_s / index, n_c / index, n_s / index)
+        grid = _grid(policy, side)
+        grid = tuple(m for m in grid if m > 0) if grid is not None else None
+        evidence.append(
+            _run(kernels.ratio_increments_exact(*counts, expected, 1.0, 0.0, side, grid), side, policy, certain)
+        )
+    return evidence[0], evidence[1]
+
+
+def _thresholds(stable: Leg, quantile: float) -> tuple[Ints, Floats]:
+    """Which bound is nearest stable's quantile over the polls before, and the rate to expect above it."""
+    above = np.concatenate([np.zeros_like(stable.above[:, :1]), np.cumsum(stable.above, axis=1)], axis=1)
+    total = np.concatenate([np.zeros_like(stable.requests[:, :1]), np.cumsum(stable.requests, axis=1)], axis=1)
+    ends = np.arange(POLLS)
+    begins = np.maximum(ends - BASELINE_POLLS, 0)
+    recent, n = above[:, ends] - above[:, begins], total[:, ends] - total[:, begins]
+    distance = np.abs(1 - recent / np.maximum(n, 1)[..., np.newaxis] - quantile)
+    at = distance.argmin(axis=-1)
+    beyond = np.take_along_axis(recent, at[..., np.newaxis], axis=-1)[..., 0]
+    return at, (beyond + 1) / (n + 1 / (1 - quantile))
+
+
+def _spread(
+    bad: Ints, requests: Ints, policy: Policy, counted: NDArray[np.bool_] | bool = True
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Stable's index of dispersion and whether it is known, from the polls before each; as in gates/spread.py."""
+    requests = np.where(counted, requests, 0)
+    minutes = np.cumsum(requests > 0, axis=1)
+    sums, totals = np.cumsum(bad, axis=1), np.cumsum(requests, axis=1)
+    squares = np.cumsum(bad * bad / np.maximum(requests, 1), axis=1)
+    freedom = np.maximum(minutes - 1, 1)
+    index = (squares * totals / np.maximum(sums, 1) - sums) / freedom
+    if policy.beyond_chance:
+        # Wilson and Hilferty's cube root turns chi-square over its degrees of freedom into a normal.
+        index = np.where(index > (1 - 2 / (9 * freedom) + _Z90 * np.sqrt(2 / (9 * freedom))) ** 3, index, 1.0)
+    known = minutes >= policy.minutes
+    index = np.where(known, np.maximum(1.0, index), 1.0)
+    before = np.ones((len(bad), 1))
+    return np.concatenate([before, index[:, :-1]], axis=1), np.concatenate([before < 1, known[:, :-1]], axis=1)
+
+
+def _grid(policy: Policy, side: Side) -> tuple[float, ...] | None:
+    return policy.fail_grid if side == "fail" else policy.pass_grid
+
+
+def _run(increments: Floats, side: Side, policy: Policy, known: NDArray[np.bool_]) -> Floats:
+    """Log wealth after each poll.
+
+    Args:
+        increments: what each alternative wins in each poll, alternatives on the last axis.
+        side, policy: how the stake is spread.
+        known: polls in which some of the reserve enters.
+    """
+    size = increments.shape[-1]
+    if side == "pass":
+        standard = kernels.PASS_MULTIPLES if size == len(kernels.PASS_MULTIPLES) else kernels.PASS_MULTIPLES_EXACT
+        weights = (np.array((policy.pass_grid or standard)[:size]) + 0.05) ** policy.pass_tilt
+        return _log_sum(np.cumsum(increments, axis=1), weights / weights.sum())
+    weights = np.array(policy.fail_grid or kernels.FAIL_MULTIPLES) ** -policy.tilt
+    weights /= weights.sum()
+    if policy.plug_in:
+        so_far = np.cumsum(increments, axis=1) - increments
+        best = np.where(np.arange(increments.shape[1]) > 0, so_far.argmax(axis=-1), FIRST_GUESS)
+        return np.cumsum(np.take_along_axis(increments, best[..., np.newaxis], axis=-1)[..., 0], axis=1)
+    if not policy.reserve:
+        return _log_sum(np.cumsum(increments, axis=1), weights)
+    left = np.full((len(increments), 1), policy.reserve)
+    logs = np.log((1 - left) * weights)
+    wealth = np.empty(increments.shape[:2])
+    for poll in range(increments.shape[1]):
+        entering = np.full_like(left, poll > 0, dtype=bool) if policy.eager else known[:, poll, np.newaxis]
+        if entering.any():
+            after = np.where(entering, 1 / (1 / left + 1 / (policy.reserve * policy.pace)), left)
+            with np.errstate(divide="ignore"):
+                logs = np.logaddexp(logs, np.log((left - after) * weights))
+            left = after
+        logs = logs + increments[:, poll]
+        wealth[:, poll] = np.logaddexp(_log_sum(logs, np.ones(size)), np.log(left[:, 0]))
+    return wealth
+
+
+def _log_sum(logs: Floats, weights: Floats) -> Floats:
+    """log of the weighted sum of exp(logs) over the last axis."""
+    top = np.maximum(logs.max(axis=-1, keepdims=True), -700.0)
+    total = np.sum(np.exp(logs - top) * weights, axis=-1)
+    log: Floats = np.log(np.maximum(total, 1e-300)) + top[..., 0]
+    return log

@@ -1,0 +1,72 @@
+"""What was tried to close the two weak spots, each on the same traffic as what it is compared with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from gate_engine import PLAIN, Policy, decide
+from gate_scenarios import blocks
+from gate_traffic import POLLS, Scenario, Traffic
+
+ADOPTED = Policy(tilt=1, minutes=3, beyond_chance=True, reserve=0.2)
+FINER = tuple(np.geomspace(1.05, 40, 28).tolist())
+COARSER = tuple(np.geomspace(1.25, 16, 6).tolist())
+
+TRIALS: Mapping[str, Policy] = {
+    "all alternatives alike (as it was)": PLAIN,
+    "weights 1/m": Policy(tilt=1),
+    "weights 1/m^2": Policy(tilt=2),
+    "twice as many alternatives, from 1.05": Policy(fail_grid=FINER),
+    "six alternatives, 1.25 to 16": Policy(fail_grid=COARSER),
+    "one alternative, learnt from the past (plug-in)": Policy(plug_in=True),
+    "errors weigh twice in their group": Policy(error_weight=2),
+    "dispersion known after 3 minutes": Policy(minutes=3),
+    "the same, only beyond chance": Policy(minutes=3, beyond_chance=True),
+    "a fifth of the stake in reserve": Policy(minutes=3, beyond_chance=True, reserve=0.2),
+    "half of the stake in reserve": Policy(minutes=3, beyond_chance=True, reserve=0.5),
+    "reserve that does not wait for the dispersion": Policy(reserve=0.2, eager=True),
+    "weights 1/m, 3 minutes beyond chance, a fifth in reserve": ADOPTED,
+}
+
+LOOKED_AT: Mapping[str, Scenario] = {
+    "0.5 -> 1.2%, 600": Scenario("errors 0.5 -> 1.2%", 600, harmful=True, errors=0.012),
+    "0.5 -> 2%, 60": Scenario("errors 0.5 -> 2%", 60, harmful=True, errors=0.02),
+    "0.5 -> 10%, 60": Scenario("errors 0.5 -> 10%", 60, harmful=True, errors=0.1),
+    "0.5 -> 30%, 6": Scenario("errors 0.5 -> 30%", 6, harmful=True, errors=0.3),
+    "20% slower, 600": Scenario("20% slower", 600, harmful=True, p50=1.2, p95=1.2),
+    "0.5 -> 2% later, 600": Scenario("errors 0.5 -> 2% from minute 20 on", 600, harmful=True, errors=0.02, since=20),
+    "20% slower later, 600": Scenario("20% slower from minute 20 on", 600, harmful=True, p50=1.2, p95=1.2, since=20),
+    "at the tolerance, 600": Scenario("errors at the tolerance, 0.85%", 600, harmful=False, errors=0.0085),
+    "clusters of 5, 600": Scenario("errors in clusters of 5", 600, harmful=False, cluster=5.0),
+    "clusters of 5, 60": Scenario("errors in clusters of 5", 60, harmful=False, cluster=5.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Of one scenario: the share stopped, and the median requests to the candidate before that over all rollouts.
+
+    A rollout that is not stopped counts as more than any other; where that is the median it is infinite.
+    """
+
+    stopped: float
+    requests: float
+
+
+def trials(policies: Mapping[str, Policy], seed: int, rollouts: int) -> Mapping[str, Mapping[str, Trial]]:
+    """Each policy in each scenario."""
+    found: dict[str, dict[str, Trial]] = {name: {} for name in policies}
+    for title, scenario in LOOKED_AT.items():
+        seen = list(blocks(scenario, seed, rollouts))
+        for name, policy in policies.items():
+            found[name][title] = _trial(scenario, seen, policy)
+    return found
+
+
+def _trial(scenario: Scenario, seen: Sequence[Traffic], policy: Policy) -> Trial:
+    failed = np.concatenate([decide(traffic, policy).failed for traffic in seen])
+    requests = np.concatenate([traffic.candidate.requests for traffic in seen])
+    late = np.arange(POLLS) >= scenario.since
+    caught = (failed < POLLS) & (failed >= scenario.since)
+    until = np.cumsum(requests * late, axis=1)[np.arange(len(failed)), np.minimum(failed, POLLS - 1)]
+    return Trial(float(caught.mean()), float(np.median(np.where(caught, until, np.inf))))
