@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.backtest.columns import FIXED
+from orchestrator.backtest.table import MOST_ROWS, recording_of
+from orchestrator.cli.backtested import CODES, WORDS
 from orchestrator.cli.main import main
+from orchestrator.standing import Roles, Split
+from tests.unit.pages import blocks, check_printed, sentences, table
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "backtest"
 
@@ -92,3 +97,22 @@ def test_a_plan_without_gates_has_nothing_to_replay(capsys, tmp_path: Path) -> N
     plan.write_text(re.sub(r"\ngates:\n(  .*\n)+", "\n", re.sub(r"    gates: .*\n", "", text)))
     assert typed(str(plan), "--from", "traffic.csv") == 2
     assert "has no step with gates, so there is nothing to replay; add `gates` to one" in capsys.readouterr().err
+
+
+# --- the page -----------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_what_is_printed(capsys) -> None:
+    shown, file = blocks("backtest.md", "text")
+    typed("plan.yml", "--from", "traffic.csv")
+    check_printed(shown, capsys.readouterr().out, "rollout backtest plan.yml --from traffic.csv")
+    roles = Roles("green", "blue", Split({"blue": 1000}))
+    assert len(recording_of(file, "x.csv", roles, candidate=None, stable=None, gaps=False).windows) == 1
+
+
+def test_the_page_explains_every_outcome_and_column() -> None:
+    outcomes = {row["outcome"]: row["exit code"] for row in table("backtest.md", "It ends in one of these ways:")}
+    assert outcomes == {WORDS[outcome]: str(code) for outcome, code in CODES.items()}
+    columns = " ".join(row["column"] for row in table("backtest.md", "in the order of time:"))
+    assert {f"`{name}`" for name in FIXED} <= set(columns.replace(",", " ").split())
+    assert f"at most {MOST_ROWS:,} rows" in sentences("backtest.md")
