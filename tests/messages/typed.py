@@ -131,7 +131,8 @@ MAIN = [
     typed(
         "bogus",
         "there is no command bogus: «there are init, run, resume, pause, abort, approve, status, watch, explain, "
-        "list, history, report, validate, plan, graph, endpoint, load, completion, doctor» (see rollout --help)",
+        "list, history, report, validate, plan, simulate, backtest, graph, endpoint, load, completion, doctor» (see "
+        "rollout --help)",
         "a command that does not exist",
         "cli.main.known_or_option",
     ),
