@@ -13,12 +13,12 @@ from typing import Literal
 from orchestrator.bundle import Bundle
 from orchestrator.errors import Refused, Unfit
 from orchestrator.gates.spec import Gate
+from orchestrator.gating import Place, Undecidable, engine_gate
 from orchestrator.stages import Kind, Stage, Target, Task
 from orchestrator.standing import Roles
 from plans import edit, expand, source
 from plans.edit import Change
 from plans.errors import PlanError
-from plans.gates import ErrorRateGate, LatencyGate
 from plans.model import Plan
 from plans.steps import (
     ApproveStep,
@@ -41,6 +41,8 @@ from providers.base import Capabilities
 
 AN_HOUR = 3600.0
 HALF_AN_HOUR = 1800.0
+FEWEST_POLLS = 10
+"""Polls of stable before a step that guards it, at least."""
 
 
 def compile_stages(
@@ -257,7 +259,23 @@ class _Compiler:
             self._check_step_of_weight(share, *below)
             mirrored = Target(self.traffic, {candidate: share})
             stage = self._gated(step, f"shadow {show_share(share)}", "shadow", mirrored, mirrored=share)
+            if at == 0 and any(gate.guards_stable for gate in stage.gates):
+                yield self._before(step)
             yield replace(stage, after=Target(self.traffic)) if at == len(step.shadow) - 1 else stage
+
+    def _before(self, step: GatedStep) -> Stage:
+        """Stable is measured for as long as it will be guarded, because each poll is compared with one from before."""
+        long = max(step.hold, FEWEST_POLLS * self.interval)
+        name = f"measure {self.roles.stable}"
+        return self._stage(name, "measure", Target(self.traffic), hold=long, remembers=True, deadline=None)
+
+    def _asked(self, target: Target, mirrored: int) -> float | None:
+        """The share of requests that can be checked: of a mirror, where stable serves them all."""
+        stable = target.traffic.get(self.roles.stable or "", 0)
+        if mirrored:
+            return mirrored / 1000 if stable == 1000 else None
+        candidate = target.traffic.get(self.roles.candidate or "", 0)
+        return candidate / (candidate + stable) if candidate and stable else None
 
     def _check_step_of_weight(self, share: int, *below: int) -> None:
         least = self.capabilities.weight_step
@@ -311,12 +329,8 @@ class _Compiler:
         served = self.roles.stable is not None and bool(self.traffic.get(self.roles.stable))
         if self.roles.first:
             # The first version has nothing to be compared with: what only compares says nothing.
-            chosen = [gate for gate in chosen if gate.max is not None]
-        gates = tuple(
-            self._gate(name, self.plan.gates[name], step, served)
-            for name in step.gates
-            if self.plan.gates[name] in chosen
-        )
+            chosen = [gate for gate in chosen if getattr(gate, "max", None) is not None]
+        gates = tuple(self._gate(name, step, served) for name in step.gates if self.plan.gates[name] in chosen)
         if step.interval or gates:
             given = min((gate.interval for gate in chosen if gate.interval), default=self.capabilities.interval)
             self.interval = step.interval or given
@@ -334,37 +348,17 @@ class _Compiler:
             settle=max((gate.settle for gate in gates), default=0.0),
             decide=step.decide,
             mirrored=mirrored,
+            paired=bool(mirrored) and self.capabilities.paired,
+            asked=self._asked(target, mirrored),
             **extra,
         )
 
-    def _gate(self, name: str, gate: ErrorRateGate | LatencyGate, step: GatedStep, served: bool) -> Gate:
-        plan = self.plan
-        if gate.max is None and not served:
-            raise self._gate_misfit(
-                name, f"gate {name} only compares with stable, and stable has no live traffic there; give it a `max`"
-            )
-        common = {
-            "name": name,
-            "max_ratio": gate.max_ratio,
-            "blame": gate.blame if gate.blame is not None else self.roles.stable is not None,
-            "source": gate.source,
-            "min_requests": gate.min_requests,
-            "warm_up": gate.warm_up,
-            "settle": gate.settle if gate.settle is not None else self.capabilities.settle,
-            "alpha": gate.alpha if gate.alpha is not None else plan.alpha,
-            "beta": gate.beta if gate.beta is not None else plan.beta,
-            "on_fail": gate.on_fail or step.on_fail or plan.on_fail,
-            "on_no_data": gate.on_no_data or step.on_no_data or plan.on_no_data,
-            "on_undecided": gate.on_undecided or step.on_undecided or plan.on_undecided,
-            "on_error": gate.on_error or step.on_error or plan.on_error,
-            "dispersion": gate.dispersion,
-        }
-        match gate:
-            case ErrorRateGate():
-                rates = {"max": gate.max, "max_increase": gate.max_increase, "codes": gate.codes}
-                return Gate(metric="error_rate", **rates, **common)  # type: ignore[arg-type]
-            case LatencyGate():
-                return Gate(metric="latency", quantile=gate.quantile, max=gate.max, **common)  # type: ignore[arg-type]
+    def _gate(self, name: str, step: GatedStep, served: bool) -> Gate:
+        place = Place(self.plan, step, self.roles.stable is not None, served, self.capabilities)
+        try:
+            return engine_gate(name, self.plan.gates[name], place)
+        except Undecidable as reason:
+            raise self._gate_misfit(name, str(reason)) from None
 
     def _gate_misfit(self, name: str, message: str) -> _Misfit:
         step = self.plan.steps[self.number]

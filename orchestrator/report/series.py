@@ -14,8 +14,8 @@ from typing import TypeVar
 from orchestrator.events import Measured
 from orchestrator.gates import wording
 from orchestrator.gates.histogram import quantile_bound
-from orchestrator.gates.reading import Reading, Sides
 from orchestrator.gates.judge import Verdict
+from orchestrator.gates.reading import Reading, Sides
 from orchestrator.gates.spec import DEFAULT_CODES, Gate, is_error
 from orchestrator.standing import Roles
 from orchestrator.views import GateView
