@@ -11,6 +11,7 @@ recurse without bound or take longer than a few passes over the bodies.
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -23,6 +24,19 @@ NO_PATH = "path"
 """Reason: neither answer has what the path names."""
 UNREADABLE = "unreadable"
 """Reason: the answers are nested too deeply to be read."""
+
+FAILED, LARGE, LOST, ALONE = "failed", "large", "lost", "alone"
+"""More reasons, of those who hand over bodies; `WHY` says each in words."""
+WHY: Mapping[str, str] = {
+    FAILED: "one of the two was no 2xx",
+    LARGE: "one of the two is larger than 256 KiB",
+    LOST: "an instance could not hand its answer over in time",
+    ALONE: "only one of the two answers came",
+    NO_PATH: "neither answer has the path",
+    UNREADABLE: "they are nested too deeply",
+}
+"""Reason -> why a pair was left out, as a clause."""
+NO_SECOND = "there is no second deployment whose answers it could be compared with"
 
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
@@ -97,6 +111,12 @@ def described(how: Comparison) -> str:
     """What is compared, as a person would say it: "predictions.0 within 1e-06 or 0.1%"."""
     tolerance = _tolerance(how)
     return f"{how.path or 'the whole answer'} {f'within {tolerance}' if tolerance else 'exactly equal'}"
+
+
+def none_compared(left_out: Mapping[str, int]) -> str:
+    """What is to be said when every pair was left out, as a clause; "" when there was none at all."""
+    why = "; ".join(f"{count} because {reason}" for reason, count in left_out.items())
+    return f"none of {sum(left_out.values())} pairs could be compared: {why}" if left_out else ""
 
 
 def same_number(one: float, other: float, how: Comparison) -> bool:

@@ -22,8 +22,9 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+from providers.answers import LARGE, LOST
 from providers.local import launch
-from providers.local.joining import LARGE, LOST, WHOLE, Answer, Joiner
+from providers.local.joining import WHOLE, Answer, Joiner
 from providers.measurement import Comparison
 
 SOCKET = "answers.sock"

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.answers import Answers
+from providers.answers import FAILED, Answers
 from providers.measurement import Comparison
 
-WHOLE, LARGE, LOST = "whole", "large", "lost"
-"""How an instance hands over an answer: with its body; without, as that is too large; without, as it was in the way."""
-FAILED, ALONE = "failed", "alone"
-"""More reasons: one of both was no 2xx; only one of them came."""
+WHOLE = "whole"
+"""How an instance hands over an answer with its body; LARGE and LOST come without."""
 
 HELD_BYTES = 64 << 20
 HELD_COUNT = 20_000
@@ -90,7 +88,6 @@ class Joiner:
 
     def take(self, answer: Answer, now: float) -> None:
         """One answer came; `now` in seconds of any clock that never goes back."""
-        self.expire(now)
         self._seen[answer.leg] = self._seen.get(answer.leg, 0) + 1
         if not self._specs:
             return
@@ -98,6 +95,7 @@ class Joiner:
         if waiting is None:
             self._held[answer.id] = answer, now
             self._bytes += _weight(answer)
+            self.expire(now)
         elif waiting[0].leg != answer.leg:
             self._drop(answer.id)
             # One order for both legs; who is the candidate is known to those who read.

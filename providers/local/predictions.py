@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from providers import answers
-from providers.local import joining, launching, state
+from providers.local import launching, state
 from providers.local.comparer import PACKET, REPORT, SOCKET
 from providers.local.processes import Processes
 from providers.local.state import Deployment, Layout, State
@@ -31,16 +31,6 @@ _KEPT = 64
 
 Report = Mapping[str, Any]
 """As `joining.Joiner.report` makes it, with the `incarnation` of the process."""
-
-_WHY: Mapping[str, str] = {
-    joining.FAILED: "one of the two was no 2xx",
-    joining.LARGE: "one of the two is larger than 256 KiB",
-    joining.LOST: "an instance could not hand its answer over in time",
-    joining.ALONE: "only one of the two answers came",
-    answers.NO_PATH: "neither answer has the path",
-    answers.UNREADABLE: "they are nested too deeply",
-}
-"""Reason -> why a pair was left out, as a clause."""
 
 
 def key(how: Comparison) -> str:
@@ -135,8 +125,8 @@ def sample(how: Comparison, old: Report | None, new: Report, legs: tuple[str, st
         left[name] = left.get(name, 0) + more
     alone = sum(new["alone"].get(one, 0) - old.get("alone", {}).get(one, 0) for one in legs)
     if alone:
-        left[joining.ALONE] = alone
-    left_out = {_WHY.get(name, name): count for name, count in sorted(left.items())}
+        left[answers.ALONE] = alone
+    left_out = {answers.WHY.get(name, name): count for name, count in sorted(left.items())}
     heard = [one for one in legs if new["seen"].get(one, 0) > old.get("seen", {}).get(one, 0)]
     nothing = _nothing(same + different, left_out, copies, [one for one in legs if one not in heard])
     examples = tuple(now.get("examples", ()))[-min(told, how.examples) :] if told and how.examples else ()
@@ -156,7 +146,7 @@ def _gates(query: MeasureQuery) -> list[tuple[str, Comparison]]:
 def _impossible(two: list[Deployment], now: State, query: MeasureQuery) -> str:
     """Why no answer can be compared, as a clause, or ""."""
     if len(two) < 2:
-        return "there is no second deployment whose answers it could be compared with"
+        return answers.NO_SECOND
     for one in two:
         if not launching.hands_over(one.serves):
             return (
@@ -172,8 +162,7 @@ def _nothing(compared: int, left_out: Mapping[str, int], copies: int, silent: li
     if compared:
         return ""
     if left_out:
-        why = "; ".join(f"{count} because {reason}" for reason, count in left_out.items())
-        return f"none of {sum(left_out.values())} pairs could be compared: {why}"
+        return answers.none_compared(left_out)
     if copies and silent:
         names = " and ".join(one.split(".")[0] for one in silent)
         return (

@@ -86,8 +86,10 @@ class Options(BaseModel):
         dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(_only(set(DURATIONS), "kind of operation"))
     ] = {}
     capabilities: Annotated[
-        Capabilities, BeforeValidator(_only({f.name for f in fields(Capabilities)}, "capability"))
-    ] = Capabilities()
+        Capabilities,
+        BeforeValidator(lambda value: {"predictions": True, **value} if isinstance(value, Mapping) else value),
+        BeforeValidator(_only({f.name for f in fields(Capabilities)}, "capability")),
+    ] = Capabilities(predictions=True)
 
 
 class MemoryProvider:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from providers.measurement import RESET, TIMEOUT, Histogram, Leg, Pairs, Source
+from providers.memory.answered import AnswerLog
 from providers.memory.pairs import NO_ANSWER_US, Outcome, PairLog, code
 
 SOURCES: tuple[Source, ...] = ("live", "mirror", "direct")
@@ -47,6 +48,8 @@ class Behaviour:
         exit_reason: why it cannot start.
         prints: what each instance prints when it starts; `{deployment}` and `{instance}` are filled in.
         answer: body of a good response.
+        differs: share of good responses that are `other_answer` instead, 0..1.
+        other_answer: their body.
     """
 
     error_rate: float = 0.0
@@ -62,6 +65,8 @@ class Behaviour:
     exit_reason: str = "exited 3 times: RuntimeError: init() failed"
     prints: tuple[str, ...] = ("{deployment} instance {instance} started",)
     answer: bytes = b"[0.0]"
+    differs: float = 0.0
+    other_answer: bytes = b"[1.0]"
 
     def latencies(self, normals: NDArray[np.float64]) -> NDArray[np.int64]:
         """Microseconds, at least 1, of requests with these standard normal draws."""
@@ -117,6 +122,7 @@ class Counters:
     incarnation: str
     legs: dict[tuple[str, Source], Counter] = field(default_factory=dict)
     pairs: dict[str, PairLog] = field(default_factory=dict)
+    answers: dict[str, AnswerLog] = field(default_factory=dict)
 
     def of(self, deployment: str, source: Source) -> Counter:
         """The counter of this deployment and source, made when it is not there."""
@@ -130,7 +136,8 @@ class Counters:
     def raw(self) -> dict[str, Any]:
         """The reading, as JSON, for a cursor."""
         legs = {f"{deployment}~{source}": counter.raw() for (deployment, source), counter in self.legs.items()}
-        return {"legs": legs, "pairs": {name: log.count for name, log in self.pairs.items()}}
+        pairs = {name: log.count for name, log in self.pairs.items()}
+        return {"legs": legs, "pairs": pairs, "answers": {name: log.raw() for name, log in self.answers.items()}}
 
     def since(self, raw: Mapping[str, Any], deployments: tuple[str, ...]) -> tuple[tuple[Leg, ...], Pairs]:
         """Legs of what came after that reading, and pairs of the first deployment's copies with twins of the second."""
@@ -167,15 +174,17 @@ class Draws:
         uniform: split, mirror, live outcome, mirror outcome; from 0 to 1.
         normal: live latency, and what is the copy's own in its latency; standard normal.
         more: outcome that both legs share, dropped copy; from 0 to 1.
+        answers: whether live and copy are answered otherwise; from 0 to 1.
     """
 
     uniform: NDArray[np.float64]
     normal: NDArray[np.float64]
     more: NDArray[np.float64]
+    answers: NDArray[np.float64]
 
     def of(self, which: NDArray[np.bool_] | slice) -> "Draws":
         """Of some of them."""
-        return Draws(self.uniform[which], self.normal[which], self.more[which])
+        return Draws(self.uniform[which], self.normal[which], self.more[which], self.answers[which])
 
 
 class Stream:
@@ -200,7 +209,8 @@ class Stream:
         if self._kept is None or self._kept[0] != block:
             generator = np.random.default_rng([self._seed, block])
             uniform, normal = generator.random((_BLOCK, 4)), generator.standard_normal((_BLOCK, 2))
-            self._kept = (block, Draws(uniform, normal, generator.random((_BLOCK, 2))))
+            more, answers = generator.random((_BLOCK, 2)), generator.random((_BLOCK, 2))
+            self._kept = (block, Draws(uniform, normal, more, answers))
         return self._kept[1]
 
 
@@ -268,6 +278,28 @@ def mirror(counters: Counters, name: str, route: Route, draws: Draws, twins: Out
         served = serve(counter, behaviour, draws.uniform[there, 3], normal[there], draws.more[there, 0])
         copies.codes[there], copies.us[there] = served.codes, served.us
     counters.pairs.setdefault(name, PairLog()).add(copies, twins, dropped, by)
+    came = ~dropped
+    who = np.array(list(by))[came]
+    answered = Outcome(copies.codes[came], copies.us[came]), Outcome(twins.codes[came], twins.us[came])
+    note_answers(counters.answers.setdefault(name, AnswerLog()), name, route, draws.of(came), *answered, who)
+
+
+def note_answers(
+    log: AnswerLog, name: str, route: Route, draws: Draws, copies: Outcome, twins: Outcome, by: Iterable[str]
+) -> None:
+    """Note what copies that arrived and their twins were answered; the arguments are those of `mirror`."""
+    behaviour, who = route.behaviours[name], np.array(list(by))
+    good = (copies.codes // 100 == 2) & (twins.codes // 100 == 2)
+    for stable in route.traffic:
+        twin, here = route.behaviours[stable], who == stable
+        if behaviour is None or twin is None or not here.any():
+            continue
+        log.add(
+            stable,
+            good[here],
+            (behaviour.answer, behaviour.other_answer, draws.answers[here, 1] < behaviour.differs),
+            (twin.answer, twin.other_answer, draws.answers[here, 0] < twin.differs),
+        )
 
 
 def serve(

@@ -16,6 +16,7 @@ from providers.base import Capabilities, Claim, Done, EndpointState, Failed, Fen
 from providers.errors import NotFound, Permanent, Unsupported
 from providers.measurement import Cursor, Measurement, MeasureQuery
 from providers.memory import rules
+from providers.memory.answered import samples
 from providers.memory.faults import KINDS, Faults
 from providers.memory.state import Deployment, Effect, Endpoint, Line, Running, phrase, subject
 from providers.memory.traffic import Behaviour, Counters, Load, Route, Stream, count
@@ -56,7 +57,7 @@ class World(Faults):
         if unknown := sorted(set(durations or {}) - set(DURATIONS)):
             raise ValueError(f"durations: {unknown[0]} is no kind of operation; there are {', '.join(DURATIONS)}.")
         self.name = name
-        self.capabilities = capabilities or Capabilities()
+        self.capabilities = capabilities or Capabilities(predictions=True)
         self.default_rate = 0.0
         self.effects: list[Effect] = []
         self.operations: dict[str, Running] = {}
@@ -282,12 +283,15 @@ class World(Faults):
         now = self.now()
         counters = self.endpoint(query.endpoint).counters
         fresh = Cursor(counters.incarnation, now, counters.raw())
+        started = cursor is not None and cursor.incarnation == counters.incarnation
+        before = cursor.raw.get("answers", {}) if cursor is not None and started else None
+        found = samples(counters.answers, before, query.deployments, query.comparisons)
         if cursor is None:
-            return Measurement(now, now, (), fresh)
-        if cursor.incarnation != counters.incarnation:
-            return Measurement(cursor.at, now, (), fresh, lost=True)
+            return Measurement(now, now, (), fresh, samples=found)
+        if not started:
+            return Measurement(cursor.at, now, (), fresh, lost=True, samples=found)
         legs, pairs = counters.since(cursor.raw, query.deployments)
-        return Measurement(cursor.at, now, legs, fresh, pairs if self.capabilities.paired else None)
+        return Measurement(cursor.at, now, legs, fresh, pairs if self.capabilities.paired else None, samples=found)
 
     def keys(self, name: str) -> Keys:
         """The endpoint's keys. Raises NotFound."""

@@ -20,12 +20,13 @@ from typing import Any
 
 from providers.testing.control import ControlPlane
 from providers.testing.data import DataPlane
+from providers.testing.predictions import Predictions
 from providers.testing.suite import pytest
 
 __all__ = ["ProviderConformance"]
 
 
-class ProviderConformance(ControlPlane, DataPlane):
+class ProviderConformance(ControlPlane, DataPlane, Predictions):
     """Subclass it with a name that pytest collects; `providers.testing.suite.Suite` lists the fixtures and hooks."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -80,6 +80,12 @@ class Suite:
         """A deployment that can never start."""
         raise NotImplementedError("broken_deployment: return a deployment that cannot start.")
 
+    def differing_deployment(self, name: str) -> DeploymentSpec:
+        """A deployment that answers `request` with 200 and another body than `deployment`; only asked of a provider
+        whose capabilities say `predictions`.
+        """
+        raise NotImplementedError("differing_deployment: return a deployment that answers otherwise.")
+
     async def send(self, provider: Provider, count: int, *, deployment: str | None = None) -> None:
         """Send that many requests, all answered with 200: live ones, or to a deployment by its name."""
         invoker = self.need(provider, Invokes)

@@ -26,7 +26,7 @@ def init():
     print("started", os.environ["ROLLOUT_INSTANCE"], flush=True)
 
 def run(raw):
-    return json.dumps(len(raw))
+    return json.dumps(len(raw) + int(os.environ["VERSION"]))
 """
 
 
@@ -76,6 +76,9 @@ class TestLocal(ProviderConformance):
             environment_variables={"VERSION": version},
             instance_count=instances,
         )
+
+    def differing_deployment(self, name: str) -> DeploymentSpec:
+        return self.deployment(name, version="2")
 
     def broken_deployment(self, name: str) -> DeploymentSpec:
         configuration = CodeConfiguration(code="code", scoring_script="broken.py")

@@ -26,7 +26,7 @@ class TestMemory(ProviderConformance):
     """A quick endpoint that can do everything, as the local provider's."""
 
     printed = "started"
-    capabilities = Capabilities(paired=True)
+    capabilities = Capabilities(paired=True, predictions=True, mirror_limit=1000)
     durations: Mapping[str, float] = MappingProxyType({})
 
     @staticmethod
@@ -46,6 +46,7 @@ class TestMemory(ProviderConformance):
     def provider(self, context: Context) -> MemoryProvider:
         world = World(capabilities=self.capabilities, durations=self.durations)
         world.behave(self.endpoint, "broken", Behaviour(starts=False))
+        world.behave(self.endpoint, "red", Behaviour(differs=1.0))
         return MemoryProvider.in_world(world, context)
 
     @pytest.fixture
@@ -54,6 +55,9 @@ class TestMemory(ProviderConformance):
 
     def broken_deployment(self, name: str) -> DeploymentSpec:
         return self.deployment(name, version="broken")
+
+    def differing_deployment(self, name: str) -> DeploymentSpec:
+        return self.deployment(name, version="2")
 
 
 @pytest.mark.looptime
