@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from providers.local import launching, measure, pair_log
+from providers.local import launching, measure, pair_log, xds
 from providers.local.pair_log import Place
 from providers.local.pairs import Joining, Reading, Side, Sides, first, since
-from providers.local.state import Deployment
+from providers.local.state import Deployment, Layout
 from providers.measurement import Cursor, Measurement, Pairs
 
 PART = "~pairs"
@@ -32,21 +32,25 @@ def sides(names: Sequence[str], deployments: Mapping[str, Deployment]) -> Sides 
 
 
 def added(
-    measurement: Measurement, cursor: Cursor | None, log: Path, both: Sides | None, began: datetime
+    measurement: Measurement, cursor: Cursor | None, layout: Layout, both: Sides | None, began: datetime
 ) -> Measurement:
     """The measurement with its pairs.
 
     Args:
         measurement: of the counters, read just now.
         cursor: that it goes on from.
-        log: Envoy's.
+        layout: where the log is.
         both: whose pairs are wanted; None where there cannot be any.
         began: when the reading of the counters began.
     """
+    if not _logged(layout.bootstrap):
+        return measurement
+    log = layout.directory / xds.PAIR_LOG
     old: Mapping[str, Any] | None = None if cursor is None or measurement.lost else cursor.raw.get(PART)
     if cursor is None or old is None:
         read = pair_log.end(log, _TAIL)
-        joining = Joining() if both is None else first(read.lines, both, began.timestamp())
+        at = began.timestamp()
+        joining = Joining(since=at) if both is None else first(read.lines, both, at)
         return _with(measurement, read.place, joining, None)
     read, joining = pair_log.since(log, Place.of(old["log"])), Joining.read(old)
     if both is None:
@@ -54,6 +58,16 @@ def added(
     copies = measure.copies(cursor, measurement.cursor, both.candidate.name)
     reading = Reading(cursor.at.timestamp(), measurement.end.timestamp(), copies, read.gap)
     return _with(measurement, read.place, joining, since(joining, read.lines, both, reading))
+
+
+def _logged(bootstrap: Path) -> bool:
+    """Whether the proxy writes lines that can be joined; one that an earlier version has started does not, and it is
+    never restarted for that.
+    """
+    try:
+        return xds.END in bootstrap.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
 
 
 def _with(measurement: Measurement, place: Place, joining: Joining, pairs: Pairs | None) -> Measurement:

@@ -33,7 +33,7 @@ from providers.local.envoy import Away, View
 from providers.local.operations import Operations, boot
 from providers.local.outcome import crashed
 from providers.local.state import Deployment, Layout, State, load, load_keys
-from providers.local.xds import DEPLOYMENT_HEADER, PAIR_LOG
+from providers.local.xds import DEPLOYMENT_HEADER
 from providers.measurement import Cursor, Measurement, MeasureQuery
 from providers.specs import Content, DeploymentSpec, EndpointSpec, Model, ResolvedDeployment, spec_digest
 
@@ -213,7 +213,7 @@ class LocalProvider:
             raise Temporary(f"The proxy of {query.endpoint} does not answer.", retry_after=1.0) from None
         counted = measure.since(cursor, statistics, wanted, self._context.clock())
         both = pairing.sides(query.deployments, state.deployments)
-        paired = pairing.added(counted, cursor, layout.directory / PAIR_LOG, both, began)
+        paired = pairing.added(counted, cursor, layout, both, began)
         return predictions.added(paired, cursor, query, state, layout, machine.processes)
 
 

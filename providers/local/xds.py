@@ -34,10 +34,12 @@ _TYPE = "type.googleapis.com/"
 _HTTP = _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 _UPSTREAM_US = "%COMMON_DURATION(US_TX_BEG:US_RX_END:us)%"
+END = "%EMIT_TIME(%s.%6f)%"
+"""When a line was made: the end of its request, also where there was no answer."""
 # Nothing that a client chooses stands in a line.
 _PAIR_LINE = {
     "at": "%START_TIME(%s.%6f)%",
-    "end": "%EMIT_TIME(%s.%6f)%",
+    "end": END,
     "id": "%REQ(X-REQUEST-ID)%",
     "cluster": "%UPSTREAM_CLUSTER_RAW%",
     "status": "%RESPONSE_CODE%",

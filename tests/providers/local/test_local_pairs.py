@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import stat
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,12 +19,44 @@ from providers.local import keeper, launch
 from providers.local.processes import runtime_directory
 from providers.local.rotation import Rotation
 from providers.measurement import RESET, TIMEOUT, Cursor, Measurement, MeasureQuery
-from providers.specs import RequestSettings
+from providers.specs import LocalRuntime, RequestSettings
 
 pytestmark = [pytest.mark.needs("linux", "envoy")]
 NAME = "shop"
 QUERY = MeasureQuery(NAME, ("green", "blue"))
 CURSORS = TypeAdapter(Cursor)
+
+UNAVAILABLE = """
+import http.server, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.answer(200)
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.answer(503)
+    def answer(self, status):
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+ANOTHER = """
+import asyncio, datetime, pathlib, sys
+from pydantic import TypeAdapter
+from providers.base import Context
+from providers.local.provider import LocalProvider, Options
+from providers.measurement import Cursor, Measurement, MeasureQuery
+
+home, runtime = map(pathlib.Path, sys.argv[1:])
+context = Context(home, lambda: datetime.datetime.now(datetime.UTC), str, runtime=runtime)
+cursor = TypeAdapter(Cursor).validate_json(sys.stdin.buffer.read())
+query = MeasureQuery("shop", ("green", "blue"))
+measurement = asyncio.run(LocalProvider(Options(), context).measure(query, cursor))
+sys.stdout.buffer.write(TypeAdapter(Measurement).dump_json(measurement))
+"""
 
 
 @dataclass
@@ -94,7 +127,7 @@ class Measuring:
         await wait_until(told, f"all of {copies or ''} copies are told")
 
 
-async def mirrored(local: Any, share: int = 1000, **green: Any) -> Measuring:
+async def mirrored(local: Any, /, share: int = 1000, **green: Any) -> Measuring:
     await local.build(local.spec("blue"), local.spec("green", **green))
     await local.do(SetTraffic(NAME, {"blue": 1000}, {"green": share}))
     measuring = Measuring(local)
@@ -159,6 +192,48 @@ async def test_the_classes_are_those_of_the_counters(local: Any, wait_until: Any
     slow = [(copy, twin) for copy, twin, _ in measuring.told.latencies if copy is None]
     assert Counter(twin is None for _, twin in slow) == {False: 2, True: 1}
     assert all(twin is None or twin >= 800_000 for _, twin in slow)
+
+
+async def test_the_candidates_own_503_is_no_reset(local: Any, wait_until: Any) -> None:
+    (local.base / "code" / "server.py").write_text(UNAVAILABLE)
+    runtime = LocalRuntime(command=[sys.executable, "server.py"], health_path="/healthz")
+    measuring = await mirrored(local, local=runtime)
+    for _ in range(6):
+        assert (await local.ask()).status == 200
+    await measuring.told_all(wait_until, 6)
+    assert measuring.told.classes == {("503", "200"): 6}
+    assert measuring.told.copies == {"503": 6}
+
+
+async def test_measuring_goes_on_in_another_process(local: Any, wait_until: Any) -> None:
+    measuring = await mirrored(local)
+    for _ in range(4):
+        await local.ask()
+    await measuring.poll()
+    for _ in range(4):
+        await local.ask()
+    home, runtime = str(local.context.home), str(local.context.runtime)
+
+    async def elsewhere() -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", ANOTHER, home, runtime),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        answer, _ = await process.communicate(measuring.cursor)
+        assert process.returncode == 0
+        measurement = TypeAdapter(Measurement).validate_json(answer)
+        measuring.told.add(measurement)
+        measuring.cursor = CURSORS.dump_json(measurement.cursor)
+
+    async def told() -> bool:
+        await elsewhere()
+        return measuring.told.classes.total() == 8
+
+    await wait_until(told, "the other process joins what is left")
+    await measuring.poll()
+    assert measuring.told.classes == {("200", "200"): 8}
+    assert not measuring.told.missing
 
 
 async def test_errors_of_the_candidate_alone(local: Any, wait_until: Any) -> None:
@@ -339,6 +414,15 @@ async def test_lines_that_were_lost_are_said(local: Any, wait_until: Any) -> Non
     await measuring.told_all(wait_until, 10)
     assert measuring.told.missing == {"dropped": 7}
     assert measuring.told.classes == {("200", "200"): 3}
+
+
+async def test_a_proxy_of_an_earlier_version_joins_nothing(local: Any) -> None:
+    measuring = await mirrored(local)
+    bootstrap = local.directory / "bootstrap.json"
+    bootstrap.write_text(bootstrap.read_text().replace("%EMIT_TIME(%s.%6f)%", "-"))
+    assert measuring.cursor is not None
+    measurement = await local.provider.measure(QUERY, CURSORS.validate_json(measuring.cursor))
+    assert (measurement.pairs, measurement.lost) == (None, False)
 
 
 async def test_nothing_that_a_client_sends_is_in_the_log(local: Any, wait_until: Any) -> None:
