@@ -66,10 +66,11 @@ async def sampled(
 def joined(form: Form, candidate: Reading, stable: Reading | None) -> Sample:
     """One sample of two readings of the same window; stable None where the gate does not compare. Pure."""
     sides = {"candidate": candidate, **({"stable": stable} if stable is not None else {})}
-    query = _told({name: reading.query for name, reading in sides.items()}, "; ")
     problem = _told({name: reading.problem for name, reading in sides.items()}, "; ")
     if problem:
-        return Sample(problem=problem, query=query)
+        asked = {name: reading.query if reading.problem else "" for name, reading in sides.items()}
+        return Sample(problem=problem, query=_told(asked, "; "))
+    query = _told({name: reading.query for name, reading in sides.items()}, "; ")
     if form == "values":
         others = dict(stable.values) if stable is not None else {}
         values = tuple((value, others.get(when)) for when, value in candidate.values)

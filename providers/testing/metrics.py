@@ -114,7 +114,8 @@ class MetricConformance:
     async def test_each_request_is_told_once(self, metric: Metric) -> None:
         if metric.form != "counts":
             pytest.skip("it tells values")
-        mark, told = await self.begun(metric), []
+        mark = await self.begun(metric)
+        told: list[Count | None] = []
         for total, bad in ((7, 2), (1, 0), (12, 12)):
             await self.count(total, bad)
             reading = await self.ask(metric, mark, await self.later())
@@ -136,7 +137,8 @@ class MetricConformance:
     async def test_each_point_is_told_once(self, metric: Metric) -> None:
         if metric.form != "values":
             pytest.skip("it tells counts")
-        mark, points = await self.begun(metric), []
+        mark = await self.begun(metric)
+        points: list[tuple[datetime, float]] = []
         for value in (3.0, 4.0, 5.0):
             await self.tell(value)
             reading = await self.ask(metric, mark, await self.later())
