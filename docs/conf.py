@@ -25,6 +25,7 @@ nitpicky = True
 ORDER = (
     "getting-started",
     "gates",
+    "simulate",
     "backtest",
     "operations",
     "plan-reference",

@@ -78,10 +78,10 @@ def _parsed(unit: str) -> Callable[[click.Context, click.Parameter, str | None],
     "--seed", metavar="N", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of all chance."
 )
 @click.option(
-    "--smallest/--no-smallest",
-    default=True,
-    help="Also look for the smallest regressions that are caught nine times in ten, which takes about as long as the "
-    "table.  [default: smallest]",
+    "--no-smallest",
+    is_flag=True,
+    help="Do not look for the smallest regressions that are caught nine times in ten, which takes about as long as the "
+    "table.",
 )
 @click.option(
     "--picture",
@@ -103,7 +103,7 @@ def simulate_command(
     only: bool,
     rollouts: int,
     seed: int,
-    smallest: bool,
+    no_smallest: bool,
     picture: Path | None,
     force: bool,
     variables: dict[str, str],
@@ -149,7 +149,7 @@ def simulate_command(
         with Told(len(rows), rollouts) as progress:
             for change in rows:
                 result.rows.append(asked.row(change, rollouts, progress.of(change.name)))
-            for kind in study.kinds(asked) if smallest else ():
+            for kind in () if no_smallest else study.kinds(asked):
                 progress.searching(kind)
                 result.smallest.append(study.smallest(asked, kind, min(rollouts, study.TRIED), progress.told))
     except KeyboardInterrupt:

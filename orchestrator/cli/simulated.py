@@ -166,6 +166,14 @@ def _notes(found: Preview, result: Result) -> Iterator[str]:
     """What the result does not say by itself."""
     if any(row.caught.count > row.rolled_back for row in result.rows):
         yield "note: some stops are pauses (`on_fail: pause`): the candidate keeps its traffic until somebody decides"
+    spent = [row for row in result.rows if row.change.harmless and row.gates.get("budget")]
+    if spent:
+        most = max(spent, key=lambda row: row.gates["budget"])
+        share = Share(most.gates["budget"], most.rollouts)
+        yield (
+            f"note: the budget of bad responses, not a gate, stopped {_percent(share)} of {most.change.name}: so many "
+            "answers have that many errors by themselves, so raise it"
+        )
     answers = {stage.on_undecided for stage in found.stages if stage.gates}
     if any(row.undecided.count for row in result.rows):
         yield f"note: undecided at a step's deadline means: {' or '.join(sorted(answers))}"

@@ -39,19 +39,20 @@ class Joined:
     Attributes:
         errors: (rollouts, 4) pairs by outcome: both bad, only the copy, only the twin, neither.
         lost: (rollouts,) copies without a known twin.
-        row: (pairs,) the rollout of each pair.
-        copy, twin: (pairs,) latencies, microseconds, cut to `digits`; empty where no gate asks.
         different: (rollouts,) pairs with another answer.
-        digits: significant ones of the latencies.
+        row: (pairs,) the rollout of each pair; empty where no gate looks at their latencies.
+        copy, twin: (pairs,) the least that each latency may have been, microseconds.
+        copy_most, twin_most: (pairs,) what each was below: some digits of a latency are cut away.
     """
 
     errors: Ints
     lost: Ints
+    different: Ints
     row: Ints
     copy: Ints
+    copy_most: Ints
     twin: Ints
-    different: Ints
-    digits: int = 3
+    twin_most: Ints
 
     def beyond(self, above: Any, below: Any, side: Side) -> Ints:
         """Pairs of each rollout by whether the copy took more than `above`, and the twin more than `below`.
@@ -65,9 +66,9 @@ class Joined:
         """
         limit, floor = self._each(above), self._each(below)
         if side == "fail":
-            worse, bad = self.copy >= limit, self.twin + self._width(self.twin) > floor
+            worse, bad = self.copy >= limit, self.twin_most > floor
         else:
-            worse, bad = self.copy + self._width(self.copy) > limit, self.twin >= floor
+            worse, bad = self.copy_most > limit, self.twin >= floor
         place = 3 - 2 * bad.astype(np.int64) - worse.astype(np.int64)
         # Both bad 0, only the copy 2, only the twin 1, neither 3: put into the order of the table.
         table = np.bincount(self.row * 4 + place, minlength=4 * self.rows).reshape(self.rows, 4)
@@ -77,9 +78,9 @@ class Joined:
     def slower(self, ratio: float, side: Side) -> Ints:
         """(rollouts,) pairs whose copy took more than `ratio` times as long as its twin."""
         if side == "fail":
-            longer = self.copy >= ratio * (self.twin + self._width(self.twin)).astype(np.float64)
+            longer = self.copy >= ratio * self.twin_most.astype(np.float64)
         else:
-            longer = self.copy + self._width(self.copy) > ratio * self.twin.astype(np.float64)
+            longer = self.copy_most > ratio * self.twin.astype(np.float64)
         return np.bincount(self.row[longer], minlength=self.rows)
 
     @property
@@ -95,13 +96,6 @@ class Joined:
 
     def _each(self, latency: Any) -> Any:
         return latency if np.ndim(latency) == 0 else np.asarray(latency)[self.row]
-
-    def _width(self, latencies: Ints) -> Ints:
-        """What was cut away of each may have been anything up to the next number of so many digits."""
-        powers = 10 ** np.arange(19, dtype=np.int64)
-        length = np.searchsorted(powers, latencies, side="right")
-        width: Ints = powers[np.maximum(np.maximum(length, 1) - self.digits, 0)]
-        return width
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.gates.spec import Gate
-from orchestrator.simulate.cells import Cells, candidate_cells, stable_cells
+from orchestrator.simulate.cells import LONGEST, Cells, bounds, candidate_cells, stable_cells
 from orchestrator.simulate.change import Change
 from orchestrator.simulate.course import Stretch
 from orchestrator.simulate.latency import Latencies
@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 TOGETHER = 0.5
 """Correlation of a copy's and its twin's log latency, and the share of the rarer side's errors that hit both."""
+DIGITS_OF_PAIRS = 3
+"""Significant ones of a pair's latencies, as in `Pairs`."""
 INCIDENT = 60.0
 """Seconds that an incident lasts; where a stage is short, a quarter of its hold."""
 
@@ -48,6 +50,28 @@ class Baseline:
     drift: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """The latencies that a pair can have once its last digits are cut away, numbered from 0.
+
+    Attributes:
+        least, most: of each, microseconds.
+        stable, candidate: the cell that each lies in.
+    """
+
+    least: Ints
+    most: Ints
+    stable: Ints
+    candidate: Ints
+
+    @classmethod
+    def of(cls, stable: Cells, candidate: Cells) -> "Grid":
+        """For these cells, whose bounds must have no more digits than pairs have."""
+        every = bounds(DIGITS_OF_PAIRS)
+        columns = [np.searchsorted(cells.edges, every[:-1], side="right") - 1 for cells in (stable, candidate)]
+        return cls(every[:-1], every[1:], *columns)
+
+
 @dataclass(frozen=True, slots=True)
 class Lens:
     """In which cells latencies are counted, for a whole plan.
@@ -58,6 +82,7 @@ class Lens:
         twins: whether one looks at the latencies of single pairs.
         slow: an answer of the candidate that takes longer counts as bad for clients, microseconds; None without a
             latency gate.
+        grid: of the latencies of pairs.
     """
 
     stable: Cells
@@ -65,6 +90,7 @@ class Lens:
     timed: bool
     twins: bool
     slow: float | None
+    grid: Grid
 
 
 def lens(gates: Sequence[Gate], stretches: Sequence[Stretch], baseline: Baseline, digits: int | None) -> Lens:
@@ -79,7 +105,8 @@ def lens(gates: Sequence[Gate], stretches: Sequence[Stretch], baseline: Baseline
     )
     slow = slow_from(gates, baseline.latencies)
     stable = stable_cells(gates, baseline.latencies, fewest, digits, baseline.drift)
-    return Lens(stable, candidate_cells(gates, stable, digits, slow), timed, twins, slow)
+    candidate = candidate_cells(gates, stable, digits, slow)
+    return Lens(stable, candidate, timed, twins, slow, Grid.of(stable, candidate))
 
 
 def slow_from(gates: Sequence[Gate], latencies: Latencies) -> float | None:
@@ -121,6 +148,7 @@ class Traffic:
         middle = gated[len(gated) // 2] if gated else None
         self._middle = (middle.stage.index, middle.stage.hold / 2) if middle is not None else (0, 0.0)
         self._shares: dict[tuple[bool, float], Floats] = {}
+        self._grids: dict[float, Ints] = {}
 
     def poll(self, stretch: Stretch, begin: float, end: float, rows: int) -> Poll:
         """What is counted between two instants (seconds since the stretch began) in so many rollouts."""
@@ -228,26 +256,49 @@ class Traffic:
         bad = table[:, 0] + table[:, 1] + rng.binomial(lost, errors)
         bad_twins = table[:, 0] + table[:, 2] + rng.binomial(lost, errors_stable)
         different = rng.binomial(pairs, change.answers if changed else 0.0)
-        row = np.empty(0, dtype=np.int64)
-        copy = twin = row
+        none = np.empty(0, dtype=np.int64)
+        latencies = (none, none, none, none, none)
         of_copies, of_twins = (self._latencies(lost, f, candidate=c) for f, c in ((slower, True), (factor, False)))
         if self._view.twins:
             row = np.repeat(np.arange(rows), pairs)
-            shared = math.sqrt(base.together) * rng.standard_normal(len(row))
+            shared = math.sqrt(base.together) * rng.standard_normal(len(row), dtype=np.float32)
             own = math.sqrt(1 - base.together)
-            copy = _whole(base.latencies.at(shared + own * rng.standard_normal(len(row))) * slower)
-            twin = _whole(base.latencies.at(shared + own * rng.standard_normal(len(row))) * factor)
+            copy, twin = (
+                self._digits(f)[self._place(shared + own * rng.standard_normal(len(row), dtype=np.float32))]
+                for f in (slower, factor)
+            )
+            grid = self._view.grid
+            latencies = (row, grid.least[copy], grid.most[copy], grid.least[twin], grid.most[twin])
             if of_copies is not None and of_twins is not None:
-                of_copies = of_copies + _columns(copy, row, rows, self._view.candidate)
-                of_twins = of_twins + _columns(twin, row, rows, self._view.stable)
+                of_copies = of_copies + _columns(grid.candidate[copy], row, rows, len(self._view.candidate))
+                of_twins = of_twins + _columns(grid.stable[twin], row, rows, len(self._view.stable))
         elif self._view.timed:
             of_copies = self._latencies(copies, slower, candidate=True)
             of_twins = self._latencies(copies, factor, candidate=False)
-        joined = Joined(table, lost, row, _cut(copy), _cut(twin), different, DIGITS_OF_PAIRS)
+        joined = Joined(table, lost, different, *latencies)
         return Counted(copies, bad, of_copies), Counted(copies, bad_twins, of_twins), joined
 
+    @staticmethod
+    def _place(normal: NDArray[np.float32]) -> Ints:
+        """Standard normal draws as places in a table of `_FINE` to the unit."""
+        places: Ints = np.clip((normal + _FAR) * _FINE, 0, len(_NORMAL) - 1).astype(np.int64)
+        return places
 
-DIGITS_OF_PAIRS = 3
+    def _digits(self, factor: float) -> Ints:
+        """For each place of `_NORMAL` the number of its latency in the grid of pairs."""
+        factor = round(factor, 6)
+        found = self._grids.get(factor)
+        if found is None:
+            if len(self._grids) > 50:
+                self._grids.clear()
+            latencies = np.clip(self._baseline.latencies.at(_NORMAL) * factor, 1, LONGEST - 1)
+            found = np.searchsorted(self._view.grid.least, latencies, side="right") - 1
+            self._grids[factor] = found
+        return found
+
+
+_FAR, _FINE = 8.0, 4096
+_NORMAL = (np.arange(2 * int(_FAR) * _FINE) + 0.5) / _FINE - _FAR
 
 
 def _sum(one: Counted, other: Counted) -> Counted:
@@ -255,20 +306,7 @@ def _sum(one: Counted, other: Counted) -> Counted:
     return Counted(one.requests + other.requests, one.errors + other.errors, latency)
 
 
-def _columns(latencies: Ints, row: Ints, rows: int, cells: Cells) -> Ints:
+def _columns(column: Ints, row: Ints, rows: int, width: int) -> Ints:
     """(rollouts, columns): how many lie in each cell."""
-    column = np.minimum(np.searchsorted(cells.edges, latencies, side="right") - 1, len(cells) - 2)
-    counts: Ints = np.bincount(row * len(cells) + column, minlength=rows * len(cells)).reshape(rows, len(cells))
+    counts: Ints = np.bincount(row * width + column, minlength=rows * width).reshape(rows, width)
     return counts
-
-
-def _whole(latencies: Floats) -> Ints:
-    return np.clip(latencies, 1, 10**9).astype(np.int64)
-
-
-def _cut(latencies: Ints) -> Ints:
-    """To three significant digits, as `Pairs` has them."""
-    powers = 10 ** np.arange(12, dtype=np.int64)
-    length = np.searchsorted(powers, latencies, side="right")
-    width = powers[np.maximum(length - DIGITS_OF_PAIRS, 0)]
-    return latencies // width * width
