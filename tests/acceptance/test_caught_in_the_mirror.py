@@ -72,9 +72,9 @@ def run(raw_data):
 BAD = {
     "a fifth slower": (
         SLOWER,
-        SLEEPS.replace("SECONDS", "0.010"),
-        SLEEPS.replace("SECONDS", "0.012"),
-        40,
+        SLEEPS.replace("SECONDS", "0.020"),
+        SLEEPS.replace("SECONDS", "0.024"),
+        20,
         r"gate slower: green took more than 1\.1x as long as its twin in \d+(\.\d+)?% of \d+ pairs: .* -> FAIL",
     ),
     "one error in a hundred": (
@@ -98,6 +98,8 @@ BAD = {
 def test_it_is_caught_before_any_user_sees_it(site: Any, story: Any, case: str) -> None:
     gate, blue, green, rate, reason = BAD[case]
     _scripts(site.files, blue, green)
+    # So that no live request waits in line behind another: blue gets twice what green gets.
+    site.edit("blue-deployment.yml", instance_count="2")
     run = site.start("run", _plan(site.files, gate))
     with site.clients(rate=rate) as clients:
         output = run.ends(1, seconds=150)
@@ -113,6 +115,7 @@ def test_it_is_caught_before_any_user_sees_it(site: Any, story: Any, case: str) 
 
 
 def test_as_good_a_candidate_is_let_through(site: Any, story: Any) -> None:
+    _scripts(site.files, None, None)
     run = site.start("run", _plan(site.files, ERRORS, ANSWERS, MISSING))
     with site.clients(rate=240) as clients:
         output = run.ends(0, seconds=150)
@@ -131,6 +134,9 @@ def _plan(files: Path, *gates: str) -> str:
 
 
 def _scripts(files: Path, blue: str | None, green: str | None) -> None:
+    # The same model on both sides: what differs is what a test says differs.
+    green_file = files / "green-deployment.yml"
+    green_file.write_text(green_file.read_text().replace("model-2/", "model-1/"))
     for name, script in (("blue", blue), ("green", green)):
         if script is None:
             continue
