@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import plan_examples as said
-from plan_words import FORMS, NAMES, anchor, default, fields, words
+from plan_words import FORMS, NAMES, TITLES, anchor, default, fields, words
 from pydantic import BaseModel, Tag
 from pydantic.fields import FieldInfo
 
-from plans.gates import GATES, GateFields
+from plans.gates import KINDS, GateFields
 from plans.model import Plan
 from plans.steps import STEPS, GatedStep, StepFields
 
 PAGE = Path(__file__).with_name("plan-reference.md")
 
-ORDER = ("name", "metric", "quantile", "max", "max_ratio", "max_increase")
+ORDER = ("name", "metric", "guard", "quantile", "max", "max_ratio", "max_increase")
 """Fields that come first in a table, whatever their models say."""
 
 
@@ -65,7 +65,7 @@ def example(where: str, field: str) -> str:
     places = [where]
     if where in STEPS:
         places += ["gated", "step"] if issubclass(STEPS[where], GatedStep) else ["step"]
-    if where in GATES:
+    if where in KINDS:
         places += ["gate"]
     found = next((said.EXAMPLES[f"{p}.{field}"] for p in places if f"{p}.{field}" in said.EXAMPLES), None)
     if found is None:
@@ -91,7 +91,7 @@ def parts() -> dict[str, type[BaseModel]]:
 
     def walk(annotation: Any) -> None:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            known = annotation in (Plan, *STEPS.values(), *GATES.values())
+            known = annotation in (Plan, *STEPS.values(), *KINDS.values())
             if known or annotation.__name__ not in found:
                 if not known:
                     found[annotation.__name__] = annotation
@@ -127,8 +127,8 @@ known, or stands twice, is an error.
 |---|---|---|"""
 
 _REFERENCES = """\
-| reference | the value of an environment variable or a file, read when it is sent, never stored; in webhooks and \
-notifications only | `${env:HOOK_KEY}`, `${file:hook.key}` |
+| reference | the value of an environment variable or a file, read when it is sent, never stored; in \
+webhooks, notifications and metrics from elsewhere only | `${env:HOOK_KEY}`, `${file:hook.key}` |
 | variable | the value of one of the plan's `vars`, anywhere in the plan | `${var:share}` |"""
 
 _STEPS_HEAD = """\
@@ -186,15 +186,23 @@ def _steps() -> str:
 
 
 def _gates() -> str:
-    shared = [name for name in common(GATES, GateFields) if name != "metric"]
+    shared = [name for name in common(KINDS, GateFields) if name != "metric"]
     rows = {name: field for name, field in fields(GateFields).items() if name in shared}
-    metrics = " or ".join(f"[`{metric}`](#{anchor(metric)})" for metric in GATES)
+    metrics = " or ".join(f"[{_shown(kind)}](#{anchor(_title(kind))})" for kind in KINDS)
     lines = [_GATES_HEAD.format(metrics=metrics), table("gate", rows)]
-    for metric, model in GATES.items():
+    for kind, model in KINDS.items():
         own = {name: field for name, field in fields(model).items() if name not in shared}
         ordered = {"metric": own.pop("metric"), **own}
-        lines += ["", f"### {metric}", "", _summary(model), "", table(metric, ordered)]
+        lines += ["", f"### {_title(kind)}", "", _summary(model), "", table(kind, ordered)]
     return "\n".join(lines)
+
+
+def _title(kind: str) -> str:
+    return TITLES.get(kind, kind)
+
+
+def _shown(kind: str) -> str:
+    return _title(kind).lower() if kind in TITLES else f"`{kind}`"
 
 
 def _others() -> str:

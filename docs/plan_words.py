@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from plans import units
-from plans.gates import GATES
+from plans.gates import EXTERNAL, KINDS
 from plans.steps import STEPS
 
 READ_BY: Mapping[str, str] = {
@@ -25,6 +25,9 @@ READ_BY: Mapping[str, str] = {
     "parse_frequency": "frequency",
     "parse_ratio": "ratio",
     "parse_quantile": "quantile",
+    "parse_number": "number",
+    "parse_bound": "rate or number",
+    "parse_increase": "rate or number",
     "parse_load": "count or frequency",
     "flag": "flag",
     "error_class": "class of errors",
@@ -38,12 +41,18 @@ FORMS: Mapping[str, tuple[str, str]] = {
     "latency": ("a number with `us`, `ms` or `s`; at most an hour", "`250ms`, `1.5s`, `800us`"),
     "frequency": ("a number per `s`, `m` or `h`", "`200/s`, `30/m`, `600/h`"),
     "ratio": ("a number, with or without an `x`", "`1.5`, `1.10x`"),
+    "number": ("a number", "`0.001`, `250`, `-2.5`, `1e-6`"),
+    "rate or number": ("a percentage for counts, a number for values", "`1%`, `250`, `-2.5`"),
     "quantile": ("from `p50` to `p99.9`", "`p50`, `p95`, `p99.9`"),
     "count or frequency": ("a whole number of requests, or how many a second", "`500`, `200/s`"),
     "flag": ("yes or no", "`on`, `off`, `true`, `false`, `yes`, `no`"),
     "class of errors": ("a status, a class of statuses, or `timeout`, `reset`", "`5xx`, `429`, `timeout`, `reset`"),
 }
 """What people call a value -> how it is written, examples (which a test reads back)."""
+
+
+TITLES: Mapping[str, str] = {EXTERNAL: "A metric from elsewhere"}
+"""Headings of steps and gates that are not their own word."""
 
 
 def _wanted(annotation: Any) -> str:
@@ -58,6 +67,7 @@ NAMES: Mapping[str, str] = {
     _wanted(units.TimeOfDay): "time of day",
     _wanted(units.UrlPath): "path",
     _wanted(units.Url): "URL",
+    "a dotted path such as predictions.0.label": "dotted path",
 }
 """Long forms of the models' own, in short."""
 
@@ -86,7 +96,7 @@ def words(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         return NAMES.get(form, form)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        for section, models in (("step", STEPS), ("gate", GATES)):
+        for section, models in (("step", STEPS), ("gate", KINDS)):
             if {_bare(each) for each in arguments} == set(models.values()):
                 return f"[{section}](#{section}s)"
         return " or ".join(dict.fromkeys(words(each) for each in arguments if each is not type(None)))
@@ -122,9 +132,10 @@ def _bare(annotation: Any) -> Any:
 
 def link(model: type[BaseModel]) -> str:
     """A link to the section of a model. Raises KeyError where it has none."""
-    name = next((name for name, its in (*STEPS.items(), *GATES.items()) if its is model), None)
+    name = next((name for name, its in (*STEPS.items(), *KINDS.items()) if its is model), None)
     if name is not None:
-        return f"[{name}](#{anchor(name)})"
+        title = TITLES.get(name, name)
+        return f"[{title}](#{anchor(title)})"
     heading = said.SECTIONS[model.__name__][0]
     return f"[{heading[0].lower() + heading[1:]}](#{anchor(heading)})"
 
@@ -200,6 +211,8 @@ def _written(value: Any, annotation: Any, metadata: tuple[Any, ...]) -> str:
         own = fields(type(value))
         got = {n: getattr(value, _attribute(type(value), n)) for n in own}
         texts = [f"{n}: {_written(v, own[n].annotation, tuple(own[n].metadata))}" for n, v in got.items() if v]
+        if not texts:
+            return _written(next(iter(got.values())), float, ())
         return texts[0].partition(": ")[2] if list(got) == ["name"] else "{" + ", ".join(texts) + "}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 

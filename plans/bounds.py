@@ -5,7 +5,6 @@ time, is known to the metric and not to the plan. So a bound remembers how it wa
 tells whether it fits.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,14 +17,16 @@ from plans.units import Shown, parse_rate, show_rate, write_rate
 
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?")
 _LONGEST_TEXT = 40
+LARGEST = 1e15
+"""Of numbers, on both sides of zero: what is beyond is a mistake, and infinity."""
 
 
 def parse_number(value: object) -> object:
-    """`1e-6` -> 0.000001. Raises ValueError when it is no finite number."""
+    """`1e-6` -> 0.000001. Raises ValueError when it is no number."""
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if len(value) > _LONGEST_TEXT or not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+    if len(value) > _LONGEST_TEXT or not _NUMBER.fullmatch(text):
         raise ValueError(f"{quoted(value)} is not a number: write one such as 0.001 or 250")
     return float(text)
 
@@ -74,31 +75,34 @@ def parse_bound(value: object) -> object:
     return Bound(float(value), rate=False)
 
 
+def parse_increase(value: object) -> object:
+    """The same for what comes on top of something. Raises ValueError also when it is less than 0."""
+    bound = parse_bound(value)
+    if isinstance(bound, Bound) and bound.value < 0:
+        raise ValueError(f"`{bound}` is out of range: an increase is at least 0")
+    return bound
+
+
 def write_bound(bound: Bound) -> str:
     """Bound(0.01, rate=True) -> `1%`."""
     return write_rate(bound.value) if bound.rate else write_number(bound.value)
 
 
 def _possible(bound: Bound) -> Bound:
-    if not math.isfinite(bound.value):
-        refuse("out_of_range", "a bound is a finite number; write one")
+    if not abs(bound.value) <= LARGEST:
+        refuse("out_of_range", f"`{bound}` is out of range: a number is at most {show_number(LARGEST)}")
     if bound.rate and not 0 < bound.value < 1:
         refuse("out_of_range", f"`{bound}` is out of range: a rate must be more than 0% and less than 100%")
     return bound
 
 
-def _at_least_zero(bound: Bound) -> Bound:
-    if bound.value < 0:
-        refuse("out_of_range", f"`{bound}` is out of range: it must be at least 0")
-    return bound
-
-
-Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False), Shown(show_number, write_number)]
-AnyBound = Annotated[
-    Bound,
-    BeforeValidator(parse_bound),
+_WRITTEN = (
     AfterValidator(_possible),
     PlainSerializer(write_bound, return_type=str),
     Shown(str, write_bound),
+)
+Number = Annotated[
+    float, BeforeValidator(parse_number), Field(ge=-LARGEST, le=LARGEST), Shown(show_number, write_number)
 ]
-Increase = Annotated[AnyBound, AfterValidator(_at_least_zero)]
+AnyBound = Annotated[Bound, BeforeValidator(parse_bound), *_WRITTEN]
+Increase = Annotated[Bound, BeforeValidator(parse_increase), *_WRITTEN]

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import InitErrorDetails
 
 from plans.errors import either, listed, problem, quoted
+from plans.gates import gate_kind
 from plans.steps import (
     CanaryStep,
     DeleteStep,
@@ -17,12 +18,15 @@ from plans.steps import (
     GatedStep,
     PromoteStep,
     ScaleStep,
+    ShadowStep,
     TestStep,
     step_kind,
 )
 from plans.units import show_share
 
 ROLES = ("candidate", "stable")
+_OF_PAIRS = ("slowdown", "missing_pairs", "prediction")
+"""Metrics that look at mirrored requests and their live twins."""
 
 
 def wrong_form(plan: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -73,6 +77,8 @@ def misfits(steps: Mapping[int, Any], plan: Mapping[str, Any], *, complete: bool
         if not isinstance(step, GatedStep):
             continue
         yield from _unknown_gates(step, (i, kind, "gates"), plan.get("gates"))
+        if not isinstance(step, ShadowStep):
+            yield from _blind_gates(step, (i, kind, "gates"), plan.get("gates") or {})
         if candidate is None and complete:
             name = "candidate" if plan.get("slots") else "NAME"
             message = f"`{kind}` has no candidate; put a step `deploy: {name}` before it"
@@ -145,3 +151,16 @@ def _unknown_gates(step: GatedStep, loc: tuple[int | str, ...], known: Any) -> I
         elif known is not None and gate not in known:
             message = f"{quoted(gate)} is not among the gates of this plan ({listed(known)})"
             yield problem("unknown_gate", message, *loc, at, found=gate, near=known)
+
+
+def _blind_gates(step: GatedStep, loc: tuple[int | str, ...], gates: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    """The problems of gates that need mirrored requests, in a step that mirrors none."""
+    for at, name in enumerate(step.gates):
+        gate = gates.get(name)
+        metric = gate_kind(gate)
+        if metric in _OF_PAIRS:
+            what = f"{quoted(name)} judges mirrored requests joined with their live twins"
+            yield problem("no_mirror", f"{what}; use it in a shadow step", *loc, at)
+        elif getattr(gate, "guard", None) is not None:
+            what = f"{quoted(name)} has `guard: stable`: it tells whether mirroring hurts stable"
+            yield problem("no_mirror", f"{what}; use it in a shadow step", *loc, at)

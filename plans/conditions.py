@@ -6,7 +6,7 @@ Apart from the forms of the fields, because these are conditions: what must be t
 
 from pydantic import BaseModel
 
-from plans.gates import GATES, ErrorRateGate, LatencyGate
+from plans.gates import EXTERNAL, KINDS, ErrorRateGate, ExternalGate, LatencyGate
 from plans.scalars import VARIABLE, Form
 from plans.steps import STEPS, LoadStep
 
@@ -22,9 +22,10 @@ def given(*names: str) -> Form:
     }
 
 
-def measures(metric: str) -> Form:
-    """A gate of this metric."""
-    return {"type": "object", "required": ["metric"], "properties": {"metric": {"const": metric}}}
+def measures(kind: str) -> Form:
+    """A gate of this kind: of a metric that is a word, or of one from elsewhere, which is a mapping."""
+    metric: Form = {"type": "object"} if kind == EXTERNAL else {"const": kind}
+    return {"type": "object", "required": ["metric"], "properties": {"metric": metric}}
 
 
 def _one_of(*words: str) -> Form:
@@ -59,14 +60,15 @@ def _each(fields: Form) -> Form:
     return {"items": {"properties": fields}}
 
 
+_GUARD: Form = {"if": given("guard"), "then": {"properties": {"source": _one_of("auto", "live")}}}
 _MORE: dict[type[BaseModel], Form] = {
     LoadStep: {"if": {"properties": {"load": {"type": "string", "pattern": "/"}}}, "then": given("for")},
     ErrorRateGate: {
         "anyOf": [given("max"), given("max_ratio"), given("max_increase")],
-        "if": given("max_ratio"),
-        "then": given("max_increase"),
+        "allOf": [{"if": given("max_ratio"), "then": given("max_increase")}, _GUARD],
     },
-    LatencyGate: {"anyOf": [given("max"), given("max_ratio")]},
+    LatencyGate: {"anyOf": [given("max"), given("max_ratio")], **_GUARD},
+    ExternalGate: {"anyOf": [given("max"), given("max_ratio"), given("max_increase")]},
 }
 
 
@@ -84,7 +86,7 @@ def _whole_step() -> Form:
 
 
 def _whole_gate() -> Form:
-    rules = [{"if": measures(metric), "then": _whole(model, "metric")} for metric, model in GATES.items()]
+    rules = [{"if": measures(metric), "then": _whole(model, "metric")} for metric, model in KINDS.items()]
     return {"required": ["metric"], "allOf": rules}
 
 

@@ -11,16 +11,16 @@ import yaml
 
 from plans import nodes
 from plans.errors import Problem, did_you_mean, quoted
-from plans.gates import GATES
+from plans.gates import EXTERNAL, GATES, KINDS
 from plans.nodes import MOST_NODES, Expanded, Graft
 from plans.steps import STEPS
 
 _FIELDS: Mapping[str, frozenset[str]] = {
     tag: frozenset(info.alias or name for name, info in model.model_fields.items())
-    for tag, model in {**STEPS, **GATES}.items()
+    for tag, model in {**STEPS, **KINDS}.items()
 }
 _EVERY_FIELD = sorted(frozenset().union(*_FIELDS.values()) - {*STEPS, "metric", "name"})
-_NOT_BUILT = frozenset().union(*(model.not_built for model in (*STEPS.values(), *GATES.values())))
+_NOT_BUILT = frozenset().union(*(model.not_built for model in (*STEPS.values(), *KINDS.values())))
 
 
 def spread(root: yaml.MappingNode, file: str) -> list[Problem]:
@@ -93,9 +93,7 @@ class _Defaults:
         gates, _, exists = nodes.find(self.root, ("gates",))
         for at, (_, gate) in enumerate(gates.value if exists and isinstance(gates, yaml.MappingNode) else ()):
             entries = {key.value: value for key, value in nodes.entries(gate)}
-            metric = entries.get("metric")
-            tag = metric.value if isinstance(metric, yaml.ScalarNode) and metric.value in GATES else None
-            self._add("gates", at, gate, tag, frozenset(entries))
+            self._add("gates", at, gate, _kind(entries.get("metric")), frozenset(entries))
 
     def _add(self, where: str, at: int, node: yaml.Node, tag: str | None, wrote: frozenset[str]) -> None:
         if tag is None or not isinstance(node, yaml.MappingNode):
@@ -114,6 +112,12 @@ class _Defaults:
             (key, _replaced(child, key.value, made) if key.value in ("steps", "gates") else child)
             for key, child in self.root.value
         ]
+
+
+def _kind(metric: yaml.Node | None) -> str | None:
+    if isinstance(metric, yaml.MappingNode):
+        return EXTERNAL
+    return metric.value if isinstance(metric, yaml.ScalarNode) and metric.value in GATES else None
 
 
 def _replaced(node: yaml.Node, where: str, made: Mapping[tuple[str, int], yaml.Node]) -> yaml.Node:

@@ -5,7 +5,7 @@ metrics there are. What is checked is what holds for everything in a plan, that 
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -68,12 +68,20 @@ def _header(name: str, value: str, at: tuple[int | str, ...]) -> Iterator[InitEr
             yield {**wrong, "loc": at}
 
 
+Metric = Annotated[dict[str, dict[str, Any]], AfterValidator(_without_secrets)]
+
+
 class ExternalGate(ComparingGate):
     """What another system knows of the candidate, such as Prometheus."""
 
-    metric: Annotated[dict[str, dict[str, Any]], AfterValidator(_without_secrets)] = Field(
-        description="Who is asked, and what: one name, and that metric's own options."
-    )
+    misplaced: ClassVar[Mapping[str, str]] = {
+        "quantile": "`quantile` is for latency only; ask the metric for the quantile that you mean, and remove it",
+        "codes": "`codes` is for error_rate only; ask the metric for what is bad, and remove it",
+        "guard": "`guard` is for error_rate and latency only; remove it",
+        **{field: f"`{field}` is for prediction only; remove it" for field in ("tolerance", "path", "examples")},
+    }
+
+    metric: Metric = Field(description="Who is asked, and what: one name, and that metric's own options.")
     max: bounds.AnyBound | None = Field(
         default=None, description="Absolute bound: a rate for a metric that counts, a number for one of values."
     )

@@ -128,6 +128,8 @@ class Tolerance(Part):
 
 def _tolerance(value: object) -> object:
     """A number alone is an absolute tolerance."""
+    if isinstance(value, list | tuple):
+        raise ValueError("this is no tolerance: write a number such as 0.001, or {absolute: 0.001, relative: 0.01}")
     return {"absolute": parse_number(value)} if isinstance(value, str | int | float) else value
 
 

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 from pydantic.fields import FieldInfo
 
-from plans import references, units
+from plans import bounds, references, units
 from plans.units import Shown, Wanted
 
 Form = dict[str, Any]
@@ -23,7 +23,9 @@ VARIABLE = r"\$\{var:[A-Za-z_][A-Za-z0-9_]*\}"
 """What may stand for any scalar, or be a part of it."""
 REFERENCE = r"\$\{(?:env:[A-Za-z_][A-Za-z0-9_]*|file:[^}]+)\}"
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_ANY_NUMBER = rf"[-+]?{_NUMBER}(?:[eE][-+]?[0-9]{{1,3}})?"
 _POSITIVE = r"(?=[^1-9]*[1-9])"
+_ANY_RATE = rf"{_POSITIVE}0*[0-9]?[0-9](?:\.[0-9]+)?\s*%"
 _UNITS = "(ms|s|m|h|d)"
 
 
@@ -176,6 +178,20 @@ def _ratio(limits: Limits) -> Form:
     return _quantity(rf"{limits.positive}{_NUMBER}x?", "number") | limits.numbers()
 
 
+def _number(limits: Limits) -> Form:
+    return _quantity(_ANY_NUMBER, "number") | limits.numbers()
+
+
+def _bound(_: Limits) -> Form:
+    most = {"minimum": -bounds.LARGEST, "maximum": bounds.LARGEST}
+    return _quantity(rf"{_ANY_NUMBER}|{_ANY_RATE}", "number") | most
+
+
+def _increase(_: Limits) -> Form:
+    most = {"minimum": 0, "maximum": bounds.LARGEST}
+    return _quantity(rf"(?!-[^1-9]*[1-9])(?:{_ANY_NUMBER}|{_ANY_RATE})", "number") | most
+
+
 def _quantile(_: Limits) -> Form:
     return _quantity(r"p(?:[5-8][0-9](?:\.[0-9]+)?|9[0-8](?:\.[0-9]+)?|99(?:\.[0-8][0-9]*|\.90*)?)")
 
@@ -210,6 +226,9 @@ FORMS: Mapping[BeforeValidator, tuple[str, Callable[[Limits], Form]]] = {
     _parser(units.Latency): ("latency", lambda _: _quantity(rf"{_POSITIVE}{_NUMBER}\s*(?:us|ms|s)")),
     _parser(units.Frequency): ("frequency", lambda _: _quantity(rf"{_POSITIVE}{_NUMBER}\s*/\s*[smh]")),
     _parser(units.Ratio): ("ratio", _ratio),
+    _parser(bounds.Number): ("number", _number),
+    _parser(bounds.AnyBound): ("bound", _bound),
+    _parser(bounds.Increase): ("increase", _increase),
     _parser(units.Quantile): ("quantile", _quantile),
     _parser(units.Burst): ("burst", _burst),
     _parser(units.ErrorClass): ("error_class", _error_class),
@@ -242,7 +261,10 @@ SECRET_HEADER = "".join(map(_any_case, references.SECRET_NAME.pattern))
 _IS_REFERENCE = checks(units.Secret)[-1]
 _NO_REFERENCE = AfterValidator(references.no_reference)
 _GOOD_REFERENCES = AfterValidator(references.good_references)
-_ONLY_GOOD = r"^(?![\s\S]*(?:[\x00-\x1f\x7f]|\$\{(?!env:[A-Za-z_][A-Za-z0-9_]*\}|file:[^}]+\}|var:)))"
+NONE_AT_ALL = r"^(?![\s\S]*\$\{(?:env|file):)"
+"""Text without a reference."""
+ONLY_GOOD = r"^(?![\s\S]*(?:[\x00-\x1f\x7f]|\$\{(?!env:[A-Za-z_][A-Za-z0-9_]*\}|file:[^}]+\}|var:)))"
+"""Text in which every reference is one."""
 
 
 def _text(_: Limits, metadata: Sequence[Any]) -> Form:
@@ -259,9 +281,9 @@ def _text(_: Limits, metadata: Sequence[Any]) -> Form:
         elif each == _NOT_RESERVED:
             found["not"] = {"enum": ["stable", "candidate", "endpoint"]}
         elif each == _NO_REFERENCE:
-            pattern = r"^(?![\s\S]*\$\{(?:env|file):)" + pattern.removeprefix("^")
+            pattern = NONE_AT_ALL + pattern.removeprefix("^")
         elif each == _GOOD_REFERENCES:
-            pattern = _ONLY_GOOD + pattern.removeprefix("^")
+            pattern = ONLY_GOOD + pattern.removeprefix("^")
         elif each == _IS_REFERENCE:
             pattern = rf"{pattern}[\s\S]*{REFERENCE}"
     # A name such as `42` or `true` is text for the loader, and a number or a flag for the editor.

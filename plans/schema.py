@@ -22,10 +22,13 @@ from pydantic.fields import FieldInfo
 from plans import units
 from plans.answers import Consequence
 from plans.conditions import CONDITIONS, measures
-from plans.gates import GATES
+from plans.external import Metric
+from plans.gates import GATES, KINDS, Tolerance
 from plans.model import FileRef, Plan, ProviderRef
 from plans.scalars import (
     ELSEWHERE,
+    NONE_AT_ALL,
+    ONLY_GOOD,
     REFERENCE,
     SECRET_HEADER,
     VARIABLE,
@@ -55,17 +58,19 @@ _EXAMPLE = {
         {"delete": "blue"},
     ],
 }
+_SECRET = {"pattern": f"{REFERENCE}|{VARIABLE}", "errorMessage": ELSEWHERE}
 _DISTINCT = ("slots", "gates")
 _ONE_OR_MANY = BeforeValidator(units.one_or_many)
 _NOT_NOTHING, _PARTIAL = checks(units.GrowingShares)
 (_NO_PLAIN_SECRETS,) = checks(units.Headers)
+(_OF_A_METRIC,) = checks(Metric)
 
 
 def schema() -> dict[str, Any]:
     """The schema, draft 2020-12; the same every time."""
     forms = _Forms()
     plan = forms.model(Plan)
-    plan["properties"]["defaults"] |= _object(_merged(forms, (*STEPS.values(), *GATES.values())))
+    plan["properties"]["defaults"] |= _object(_merged(forms, (*STEPS.values(), *KINDS.values())))
     return {
         "$schema": DIALECT,
         "$id": ID,
@@ -93,7 +98,7 @@ class _Forms:
     def model(self, model: type[BaseModel]) -> Form:
         """A mapping with the fields of a model; what must be in a step or a gate is said elsewhere."""
         fields = {info.alias or name: info for name, info in model.model_fields.items()}
-        part = model in (*STEPS.values(), *GATES.values())
+        part = model in (*STEPS.values(), *KINDS.values())
         return {
             "title": _words(model).capitalize(),
             "description": _said(model),
@@ -147,7 +152,7 @@ class _Forms:
         tags = {each.tag for kind in given for each in get_args(kind)[1:] if isinstance(each, Tag)}
         if tags == set(STEPS):
             form = self._name("step", self._step)
-        elif tags == set(GATES):
+        elif tags == set(KINDS):
             form = self._name("gate", self._gate)
         elif tags:
             form = self._name("deployment", self._deployment)
@@ -174,7 +179,11 @@ class _Forms:
             name = self.field("name", model.model_fields["name"], model)
             by_name = {key: value for key, value in name.items() if key != "description"}
             return {"anyOf": [by_name, {"type": "object", "properties": {"name": name}, "required": ["name"]}]}
-        return self._name(_words(model).replace(" ", "_"), lambda: self.model(model))
+        named = self._name(_words(model).replace(" ", "_"), lambda: self.model(model))
+        if model is Tolerance:
+            alone = model.model_fields["absolute"]
+            return {"anyOf": [self.of(alone.annotation, tuple(flat(alone.metadata))), named]}
+        return named
 
     def _list(self, item: Any, metadata: tuple[Any, ...]) -> Form:
         more = (*((Gt(0),) if _NOT_NOTHING in metadata else ()), *((Lt(1000),) if _PARTIAL in metadata else ()))
@@ -186,12 +195,13 @@ class _Forms:
         return {"anyOf": [one, many]} if _ONE_OR_MANY in metadata else many
 
     def _mapping(self, args: tuple[Any, ...], metadata: tuple[Any, ...]) -> Form:
+        if _OF_A_METRIC in metadata:
+            return _metric()
         names = tuple(flat(get_args(args[0])[1:]))
         form: Form = {"type": "object", "additionalProperties": self.of(args[1])}
         form |= {"propertyNames": key(names)} if names else {}
         if _NO_PLAIN_SECRETS in metadata:
-            secret = {"type": ["string"], "pattern": f"{REFERENCE}|{VARIABLE}", "errorMessage": ELSEWHERE}
-            form["patternProperties"] = {SECRET_HEADER: secret}
+            form["patternProperties"] = {SECRET_HEADER: {"type": ["string"], **_SECRET}}
         for each in metadata:
             form |= {"minProperties": each.min_length} if isinstance(each, MinLen) else {}
         return form
@@ -212,15 +222,16 @@ class _Forms:
         }
 
     def _gate(self) -> Form:
-        other = {"not": {"anyOf": [measures(metric) for metric in GATES]}}
+        other = {"not": {"anyOf": [measures(kind) for kind in KINDS]}}
+        metric = {"anyOf": [self.of(Literal[tuple(GATES)]), _metric()]}
         return {
             "title": "Gate",
             "description": "A tolerance, and how sure one wants to be.",
             "type": "object",
-            "properties": {"metric": {"description": "What is measured."} | self.of(Literal[tuple(GATES)])},
+            "properties": {"metric": {"description": "What is measured."} | metric},
             "allOf": [
-                *({"if": measures(metric), "then": self._model(model)} for metric, model in GATES.items()),
-                {"if": other, "then": _object(_merged(self, GATES.values()) | {"metric": {}})},
+                *({"if": measures(kind), "then": self._model(model)} for kind, model in KINDS.items()),
+                {"if": other, "then": _object(_merged(self, KINDS.values()) | {"metric": {}})},
             ],
         }
 
@@ -236,6 +247,25 @@ class _Forms:
 
 
 # --- parts ---
+
+
+def _metric() -> Form:
+    """One from elsewhere, with options that it checks itself, except that none of them is a secret."""
+    good, none = {"pattern": ONLY_GOOD}, {"pattern": NONE_AT_ALL}
+    headers = {"description": "Sent with every question.", "patternProperties": {SECRET_HEADER: _SECRET, "": good}}
+    options = {
+        "type": "object",
+        "patternProperties": {SECRET_HEADER: _SECRET},
+        "properties": {"url": {"description": "Who is asked."} | good, "headers": headers},
+        "additionalProperties": none,
+    }
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "propertyNames": {"not": {"enum": list(GATES)}},
+        "additionalProperties": options,
+    }
 
 
 def _object(fields: Form) -> Form:

@@ -21,7 +21,8 @@ AN_HOUR = 3600.0
 """What a gated step has beyond its hold when the plan gives it no deadline."""
 _WIDEST = 100
 _BLOCKS = (("deployments",), ("gates",), ("steps",), ("notify",))
-_FIRST = ("name", "quantile", "max", "max_ratio", "max_increase")
+_TOLERANCES = ("guard", "quantile", "max", "max_ratio", "max_increase", "tolerance", "path", "examples")
+_OF_A_GATE = (*_TOLERANCES, "blame", "source")
 _ANSWERS = ("on_fail", "on_no_data", "on_undecided", "on_error")
 
 
@@ -66,7 +67,8 @@ def _filled(plan: Plan, interval: float | None, settle: float | None) -> Plan:
 
 
 def _with(part: Any, more: dict[str, Any]) -> Any:
-    return part.model_copy(update={key: value for key, value in more.items() if getattr(part, key) is None})
+    has = type(part).model_fields
+    return part.model_copy(update={k: value for k, value in more.items() if k in has and getattr(part, k) is None})
 
 
 # --- from values to nodes ---
@@ -79,9 +81,8 @@ def _fields(model: BaseModel) -> Iterator[tuple[str, Any]]:
         return
     infos = dict(type(model).model_fields)
     if isinstance(model, StepFields | GateFields):
-        order = dict.fromkeys(
-            [step_kind(model) or "metric", *_FIRST, *(n for n in infos if n not in _ANSWERS), *_ANSWERS]
-        )
+        first = (step_kind(model) or "metric", *(_OF_A_GATE if isinstance(model, GateFields) else ("name",)))
+        order = dict.fromkeys([*first, *(n for n in infos if n not in _ANSWERS), *_ANSWERS])
         infos = {name: infos[name] for name in order if name in infos}
     for name, info in infos.items():
         value = getattr(model, name)
@@ -110,7 +111,7 @@ def _plain(value: Any, wants: Any, metadata: tuple[Any, ...]) -> Any:
     if write is not None:
         return _Words(write(value))
     args = get_args(wants)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and args:
         return {key: _plain(each, args[1], ()) for key, each in value.items()}
     if isinstance(value, tuple):
         return [_plain(each, args[0], ()) for each in value]

@@ -20,11 +20,11 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from orchestrator.cli import main as command_line
+from plans import bounds, units
 from plans import gates as plan_gates
 from plans import model as plan_model
 from plans import steps as plan_steps
-from plans import units
-from plans.gates import GATES
+from plans.gates import GATES, KINDS
 from plans.model import Plan
 from plans.source import loads
 from plans.steps import STEPS
@@ -72,7 +72,7 @@ def test_a_field_without_words_is_an_error() -> None:
 
 def _examples() -> Iterator[tuple[str, str, type[BaseModel], str]]:
     """(key, field, model, where) of every field that the page shows."""
-    places = {"Plan": Plan, **STEPS, **GATES, **generate.parts()}
+    places = {"Plan": Plan, **STEPS, **KINDS, **generate.parts()}
     for where, model in places.items():
         for name in generate.fields(model):
             yield f"{where}.{name}", name, model, where
@@ -111,11 +111,11 @@ def test_the_whole_plans_of_the_plan_reference_load() -> None:
 
 
 def test_no_example_is_left_over() -> None:
-    models = {"Plan": Plan, **STEPS, **GATES, **generate.parts()}
+    models = {"Plan": Plan, **STEPS, **KINDS, **generate.parts()}
     known = {f"{where}.{name}" for where, model in models.items() for name in generate.fields(model)}
     known |= {f"step.{name}" for model in STEPS.values() for name in generate.fields(model)}
     known |= {f"gated.{name}" for name in generate.fields(plan_steps.GatedStep)}
-    known |= {f"gate.{name}" for model in GATES.values() for name in generate.fields(model)}
+    known |= {f"gate.{name}" for model in KINDS.values() for name in generate.fields(model)}
     assert sorted({*said.EXAMPLES, *said.MEANINGS, *said.VALUES} - known) == []
     assert sorted(set(said.SECTIONS) - set(generate.parts())) == []
 
@@ -129,6 +129,8 @@ READERS: dict[str, Callable[[object], object]] = {
     "ratio": units.parse_ratio,
     "quantile": units.parse_quantile,
     "count or frequency": units.parse_load,
+    "number": bounds.parse_number,
+    "rate or number": bounds.parse_bound,
 }
 
 
@@ -146,9 +148,7 @@ def test_values_are_written_as_the_page_says() -> None:
 
 def test_what_is_not_built_is_refused_by_name() -> None:
     listed = set(re.findall(r"`(\w+)`", text("plan-reference.md").partition("## Not built yet")[2]))
-    assert listed == {*Plan.not_built, *plan_steps.StepFields.not_built, *plan_gates.GateFields.not_built} | set(
-        plan_gates.METRICS_NOT_BUILT
-    )
+    assert listed == {*Plan.not_built, *plan_steps.StepFields.not_built, *plan_gates.GateFields.not_built}
     assert plan_model.Plan.not_built <= listed
 
 

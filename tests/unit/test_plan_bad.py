@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from plans import expand, source
 from plans.errors import PlanError
-from plans.gates import GATES
+from plans.gates import KINDS, gate_kind
 from plans.model import Plan
 from plans.steps import STEPS
 from tests.unit.plans_bad.corpus import BadPlan, bad_plans
@@ -87,7 +87,7 @@ def wrong_fields(bad: BadPlan) -> Iterator[str]:
                 below = [model for _, _, info in hits for model in models(info.annotation)]
             elif isinstance(data, dict):
                 kinds = [STEPS[kind] for kind in STEPS if kind in data] if index else []
-                metrics = [GATES[data["metric"]]] if str(data.get("metric")) in GATES else []
+                metrics = [KINDS[kind]] if (kind := str(gate_kind(data))) in KINDS else []
                 below = kinds or metrics or below
 
 

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from plans import expand, source
+from plans import expand, gates, source
 from plans.errors import PlanError
-from plans.gates import GATES
 from plans.model import InlineSpec, Plan
 from plans.steps import STEPS, ApproveStep
 
@@ -266,7 +265,11 @@ KINDS = st.sampled_from(
 
 def belonging(part: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     """Those of the fields that a step or gate may have."""
-    model = GATES[part["metric"]] if "metric" in part else next(STEPS[key] for key in part if key in STEPS)
+    model = (
+        gates.KINDS[str(gates.gate_kind(part))]
+        if "metric" in part
+        else next(STEPS[key] for key in part if key in STEPS)
+    )
     names = {info.alias or name for name, info in model.model_fields.items()}
     return {key: value for key, value in fields.items() if key in names}
 

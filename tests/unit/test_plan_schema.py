@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from plans import library
-from plans.gates import GATES
+from plans.gates import KINDS
 from plans.model import Plan
 from plans.schema import DIALECT, ID, schema
 from plans.steps import STEPS
@@ -53,7 +53,7 @@ def test_every_field_of_every_model_is_in_it_and_nothing_else():
     found = schema()
     assert set(found["properties"]) == fields(Plan)
     models = {f"{kind}_step": model for kind, model in STEPS.items()}
-    models |= {f"{metric}_gate": model for metric, model in GATES.items()}
+    models |= {f"{metric}_gate": model for metric, model in KINDS.items()}
     for name, model in models.items():
         assert set(found["$defs"][name]["properties"]) == fields(model), name
         assert found["$defs"][name]["additionalProperties"] is False
@@ -195,6 +195,17 @@ def test_what_yaml_makes_of_a_value_is_allowed_where_the_loader_takes_it(lines):
         "{metric: error_rate, max_ratio: 1.5x, max_increase: 1 %, alpha: 2%, on_fail: pause}",
         "{metric: latency, max_ratio: 1.10, quantile: p99.9, settle: 0, source: mirror}",
         "{metric: latency, max: 1.5 s, max_ratio: 2, quantile: p50}",
+        "{metric: latency, max_ratio: 1.1, guard: stable}",
+        "{metric: error_rate, max: 1%, guard: stable, source: live}",
+        "{metric: slowdown, max_ratio: 1.2x, on_undecided: pause}",
+        "{metric: missing_pairs, max: 0.5%, min_requests: 10}",
+        "{metric: prediction, max: 1%}",
+        "{metric: prediction, max: 1%, tolerance: 0, path: label}",
+        "{metric: prediction, max: 1%, tolerance: {absolute: 1e-6, relative: 0.01}, path: a.0.b, examples: 20}",
+        "{metric: {prometheus: {url: 'https://a:${env:P}@e.org', total: a, good: b}}, max: 1%, max_increase: 1 %}",
+        "{metric: {http: {url: '${env:U}', headers: {Cookie: '${file:c}', n: 5}}}, max: -2.5, source: direct}",
+        "{metric: {somebodys-own: {}}, max_ratio: 1.5, max_increase: 0, blame: off}",
+        "{metric: {own: {api-key: '${env:K}', list: [1, {a: b}], nothing: , flag: true}}, max_increase: 250}",
     ],
 )
 def test_gates_in_all_forms(gate):
@@ -233,6 +244,8 @@ UNSEEN = {
     "what has traffic by then": r"of the traffic by then|all the traffic that there is",
     "what is stable already": r"is `stable` already",
     "shares that do not grow": r"a canary only grows",
+    "a gate where nothing is mirrored": r"use it in a shadow step",
+    "what stands deep in a metric's options": r"a secret would be stored|metrics; write the text itself",
     "two times that do not fit": r"`deadline` is shorter than `hold`",
     "a quantity that is too large": r"longer than a year|must be at most 5m|must be at most 1h|a frequency is from",
     "a time zone": r"is no time zone",

@@ -9,14 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plans import library
-from plans.gates import GATES
+from plans.gates import KINDS, Tolerance
 from plans.model import Plan
 from plans.steps import STEPS
 from tests.unit.editing import Core, complaints, objections
 
 WORDS = sorted(
-    {*STEPS, *GATES, *Plan.model_fields, *(name for model in STEPS.values() for name in model.model_fields)}
-    | {name for model in GATES.values() for name in model.model_fields}
+    {
+        *STEPS,
+        *KINDS,
+        *Plan.model_fields,
+        *Tolerance.model_fields,
+        *(name for model in STEPS.values() for name in model.model_fields),
+    }
+    | {name for model in KINDS.values() for name in model.model_fields}
     | {"file", "body", "for", "json", "status", "until", "tz", "blue", "green", "candidate", "stable", "errors"}
 )
 SNIPPETS = (
@@ -102,6 +108,23 @@ SNIPPETS = (
         "'24:00'",
     ),
     *(
+        "1e-6",
+        "-2.5",
+        "1e999",
+        "slowdown",
+        "external",
+        "stable",
+        "mirror",
+        "a.0",
+        "a..b",
+        "{http: {}}",
+        "{http: {url: 'https://u:p@e.org'}}",
+        "{http: {api-key: x}}",
+        "{http: {headers: {cookie: x}}}",
+        "{latency: {}}",
+        "{a: {}, b: {}}",
+    ),
+    *(
         "https://e.org",
         "/score",
         "score",
@@ -173,6 +196,17 @@ defaults: {interval: 1s, hold: 5s, alpha: 2%, deadline: 10m}
 gates:
   errors: {metric: error_rate, max: 2%, max_ratio: 1.5, max_increase: 1%, codes: [5xx, 429], min_requests: 10, beta: 1%}
   slow: {metric: latency, max: 1s, max_ratio: 1.2, quantile: p99, settle: 1s, warm_up: 0, blame: on, dispersion: off}
+  hurt: {metric: latency, max_ratio: 1.1, guard: stable, source: live}
+  slower: {metric: slowdown, max_ratio: 1.2}
+  lost: {metric: missing_pairs, max: 1%}
+  other: {metric: prediction, max: 1%, tolerance: {absolute: 0.1, relative: 0.01}, path: a.0, examples: 3}
+  same: {metric: prediction, max: 1%, tolerance: 0.5}
+  queue:
+    metric: {prometheus: {url: 'https://${env:A}@e.org', token: '${env:T}', headers: {Cookie: '${file:c}'}, value: up}}
+    max: -2.5
+    max_ratio: 2
+    max_increase: 1
+    source: direct
 load: {request: {body: x}, rate: 5/s, until: end}
 budget: {bad_responses: 5}
 on_rollback: {candidate: keep}
@@ -189,7 +223,7 @@ steps:
     repeat: 3
     expect: {status: 200, json: {a: 1}, max_latency: 1s}
   - shadow: [1%, 10%]
-    gates: [errors, slow]
+    gates: [errors, slow, hurt, slower, lost, other, same, queue]
     decide: no_fail
   - canary: 10%
     gates: errors

@@ -15,7 +15,7 @@ from orchestrator.gates.spec import Gate
 from orchestrator.stages import Stage
 from orchestrator.standing import Roles, Split
 from plans import expand, source
-from plans.gates import GATES
+from plans.gates import KINDS, Tolerance
 from plans.model import NOTIFY_EVENTS, Load, Plan
 from plans.steps import STEPS, Expect, GatedStep, Until
 from plans.units import Shown
@@ -429,7 +429,7 @@ def quantities(annotation: Any, metadata: tuple[Any, ...] = ()) -> Iterator[tupl
             yield from quantities(part, metadata)
 
 
-@pytest.mark.parametrize("model", [Plan, Load, Expect, Until, *STEPS.values(), *GATES.values()])
+@pytest.mark.parametrize("model", [Plan, Load, Expect, Until, Tolerance, *STEPS.values(), *KINDS.values()])
 def test_every_quantity_says_how_it_is_written(model: type[BaseModel]):
     for name, info in model.model_fields.items():
         for metadata in quantities(info.annotation, tuple(info.metadata)):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plans import expand, source
 from plans.errors import PlanError, Problem
-from plans.gates import GATES
+from plans.gates import KINDS
 from plans.model import Plan
 from plans.steps import STEPS
 from plans.write import written
@@ -401,7 +401,7 @@ def test_a_good_file_with_a_wound_is_a_model_or_a_list_of_problems(at, gone, new
     survives(DEPLOYMENT[:at] + new + DEPLOYMENT[at + gone :])
 
 
-FIELDS = sorted({name for m in (Plan, *STEPS.values(), *GATES.values()) for name in m.model_fields})
+FIELDS = sorted({name for m in (Plan, *STEPS.values(), *KINDS.values()) for name in m.model_fields})
 WORDS = ["green", "blue", "candidate", "stable", "endpoint", "file", "body", "until", "name", "url", "bad_responses"]
 SCALARS = st.sampled_from(
     [
