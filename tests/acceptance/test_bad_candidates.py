@@ -20,6 +20,7 @@ BAD = {
         "no rule for this input",
     ),
     "plan-slow.yml": ("shadow 25%", r"gate latency: green p95 .*against blue.* -> FAIL", None),
+    "plan-differs.yml": ("shadow 25%", r"gate answers: green answered otherwise in \d+(\.\d+)?% of .* -> FAIL", None),
     "plan-crashes.yml": ("deploy green", r"unknown format 3", "unknown format 3"),
     "plan-hangs.yml": ("deploy green", r"deploy green was not done within 4s", "waiting for the feature store"),
     "plan-errors-live.yml": (
