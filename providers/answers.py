@@ -83,7 +83,8 @@ class Answers:
         if how.path is None and self._one == self._other:
             return _SAME
         if self._parsed is None:
-            self._parsed = _parse(self._one), _parse(self._other)
+            one = _parse(self._one)
+            self._parsed = one, one if self._one == self._other else _parse(self._other)
         one, other = self._parsed
         if one is _TOO_DEEP or other is _TOO_DEEP:
             return Compared("unknown", UNREADABLE)
@@ -93,6 +94,8 @@ class Answers:
                 return Compared("unknown", NO_PATH)
             if one is _MISSING or other is _MISSING:
                 return Compared("different", _told(how, (), "only one of the answers has it"))
+            if one is other:
+                return _SAME
         elif one is _NOT_JSON and other is _NOT_JSON:
             sizes = f"{len(self._one)} and {len(self._other)} bytes"
             return Compared("different", f"the bodies differ: {sizes}, neither of them JSON")
