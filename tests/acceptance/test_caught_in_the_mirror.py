@@ -72,9 +72,9 @@ def run(raw_data):
 BAD = {
     "a fifth slower": (
         SLOWER,
-        SLEEPS.replace("SECONDS", "0.020"),
-        SLEEPS.replace("SECONDS", "0.024"),
-        20,
+        SLEEPS.replace("SECONDS", "0.060"),
+        SLEEPS.replace("SECONDS", "0.072"),
+        12,
         r"gate slower: green took more than 1\.1x as long as its twin in \d+(\.\d+)?% of \d+ pairs: .* -> FAIL",
     ),
     "one error in a hundred": (
