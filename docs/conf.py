@@ -33,9 +33,11 @@ ORDER = (
     "json",
     "messages",
     "providers",
+    "metrics",
     "glossary",
     "how-it-works",
     "lifecycle",
+    "benchmarks/*",
     "decisions/*",
 )
 """The pages as the sidebar lists them, after the index."""
