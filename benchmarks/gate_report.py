@@ -41,7 +41,9 @@ FALSE = """\
 ## False aborts
 
 Candidates within their tolerances: the share that each rule stops. This is what the promise of 5% is about, also
-exactly at the tolerance. Requests a minute are the candidate's.
+exactly at the tolerance. Requests a minute are the candidate's. Errors in clusters are the exception to the promise:
+it holds for requests that fail one by one, and is kept up for clusters by dividing counts by stable's index of
+dispersion, which nobody knows in the first minutes.
 """
 
 PROMOTED = """\
@@ -127,7 +129,9 @@ alpha, whenever one looks.
   slowly. It has to wait for the dispersion: fresh stakes meet every cluster undivided.
 - **Restarting the bets whenever they are low** (Shiryaev-Roberts, CUSUM) is faster still, and was not tried: such
   sums grow without bound while all is well, and promise an average run, not a share of false aborts.
-- **Pairs** are the one thing that beats all of this, where there are any: see above.
+- **Pairs** are another source of evidence, not another way to spend it: what both sides share cancels out. They help
+  most where the difference is small and in proving that there is none; see above. Where it is large the mixture of
+  both, with pairs and without, costs log 2.
 """
 
 
@@ -232,7 +236,7 @@ def _limits(bad: Compared) -> str:
     )
     return (
         _table(["a minute, situation", "level 26%", "level 5%", "level 1%", "this, median", "Argo, median"], lines)
-        + f"\n{note}"
+        + f"\n\n{note}"
     )
 
 

@@ -20,6 +20,7 @@ TRIALS: Mapping[str, Policy] = {
     "six alternatives, 1.25 to 16": Policy(fail_grid=COARSER),
     "one alternative, learnt from the past (plug-in)": Policy(plug_in=True),
     "errors weigh twice in their group": Policy(error_weight=2),
+    "never divided by the dispersion": Policy(minutes=POLLS),
     "dispersion known after 3 minutes": Policy(minutes=3),
     "the same, only beyond chance": Policy(minutes=3, beyond_chance=True),
     "a fifth of the stake in reserve": Policy(minutes=3, beyond_chance=True, reserve=0.2),

@@ -151,7 +151,7 @@ def _joined(pairs: Pairs, poll: int) -> Joined:
     outcomes = (pairs.both, pairs.only_candidate, pairs.only_stable, pairs.neither)
     errors = np.stack([outcome[:, poll] for outcome in outcomes], axis=1)
     none, nobody = np.zeros(0, dtype=np.int64), np.zeros(len(errors), dtype=np.int64)
-    return Joined(errors, nobody, none, none, none, nobody)
+    return Joined(errors, nobody, nobody, row=none, copy=none, copy_most=none, twin=none, twin_most=none)
 
 
 def _kayenta(traffic: Traffic, increases: tuple[float, float, float]) -> Stops:
