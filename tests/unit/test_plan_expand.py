@@ -209,6 +209,18 @@ class TestDefaults:
         read = plan(f"{TOP}defaults: {{request: r.json}}\nsteps: [load: 5]\n")
         assert read.steps[0].request == "r.json"
 
+    def test_they_reach_gates_of_every_kind(self):
+        more = "o: {metric: prediction, max: 1%}, p: {metric: prediction, max: 1%, examples: 3}, "
+        more += "x: {metric: {http: {}}, max: 5}"
+        gates = self.GATES.replace("}}", f"}}, {more}}}")
+        read = plan(f"{TOP}{gates}defaults: {{source: live, examples: 7, min_requests: 9}}\nsteps: [deploy: green]\n")
+        assert {name: getattr(gate, "source", None) for name, gate in read.gates.items()} == {
+            **dict.fromkeys("elx", "live"),
+            **dict.fromkeys("op"),
+        }
+        assert (read.gates["o"].examples, read.gates["p"].examples) == (7, 3)
+        assert {gate.min_requests for gate in read.gates.values()} == {9}
+
     def test_nothing_is_not_a_default(self):
         """A field that is written without a value is written."""
         text = f"{TOP}defaults: {{interval: 30s}}\nsteps: [{{deploy: green}}, {{canary: 5%, interval: }}]\n"

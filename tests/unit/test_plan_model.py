@@ -1,12 +1,16 @@
 """The plan language: a right plan of every kind, and what it becomes. Wrong ones are in test_plan_bad.py."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from plans import source
+from plans.bounds import Bound
 from plans.errors import PlanError
+from plans.gates import Tolerance, gate_kind
 from plans.model import FileRef, InlineSpec, Plan
 from plans.steps import STEPS, DeployStep
 
@@ -80,6 +84,44 @@ def test_short_forms():
         "timeout",
         "503",
     )
+
+
+PAIRED = """\
+endpoint: scores
+deployments: {blue: {file: blue.yml}, green: {file: green.yml}}
+gates:
+  hurt: {metric: latency, max_ratio: 1.1, guard: stable}
+  slower: {metric: slowdown, max_ratio: 1.2x}
+  lost: {metric: missing_pairs, max: 2%}
+  other: {metric: prediction, max: 1%}
+  near: {metric: prediction, max: 1%, tolerance: 0.5, path: a.0, examples: 3}
+  far: {metric: prediction, max: 1%, tolerance: {relative: 1e-2}}
+  rate: {metric: {prometheus: {url: '${env:URL}', total: a, good: b}}, max: 1%, max_increase: 0.5%}
+  value: {metric: {http: {url: https://e.org, value: q, step: 5}}, max: -2.5, max_ratio: 2}
+steps:
+  - deploy: green
+  - shadow: 10%
+    gates: [hurt, slower, lost, other, near, far, rate, value]
+"""
+
+
+def test_the_inner_form_of_gates_on_pairs_and_from_elsewhere():
+    gates: dict[str, Any] = dict(plan(PAIRED).gates)
+    assert (gates["hurt"].guard, gates["hurt"].source, gates["hurt"].blame) == ("stable", "auto", None)
+    assert (gates["slower"].max_ratio, gates["lost"].max) == (1.2, 0.02)
+    assert (gates["other"].tolerance, gates["other"].path, gates["other"].examples) == (Tolerance(), None, 0)
+    assert (gates["near"].tolerance, gates["near"].path) == (Tolerance(absolute=0.5, relative=0.0), "a.0")
+    assert gates["far"].tolerance == Tolerance(absolute=0.0, relative=0.01)
+    assert gates["rate"].external == ("prometheus", {"url": "${env:URL}", "total": "a", "good": "b"})
+    assert (gates["rate"].max, gates["rate"].max_increase) == (Bound(0.01, rate=True), Bound(0.005, rate=True))
+    assert gates["value"].external == ("http", {"url": "https://e.org", "value": "q", "step": "5"})
+    assert (gates["value"].max, gates["value"].max_ratio) == (Bound(-2.5, rate=False), 2.0)
+    assert {name: gate_kind(gate) for name, gate in gates.items() if name in ("lost", "rate")} == {
+        "lost": "missing_pairs",
+        "rate": "external",
+    }
+    read = plan(PAIRED)
+    assert Plan.model_validate_json(read.model_dump_json()) == read
 
 
 def test_a_plan_built_in_code_is_checked_too():

@@ -156,6 +156,28 @@ def test_the_long_form():
     assert written(read(LONG)) == LONG
 
 
+PAIRS = """\
+endpoint: scores
+deployments: {blue: {file: b}, green: {file: g}}
+gates:
+  hurt: {metric: error_rate, guard: stable, max_increase: 1%, interval: 1s, settle: 0s}
+  slower: {metric: slowdown, max_ratio: 1.2, interval: 1s, settle: 0s}
+  other: {metric: prediction, max: 1%, tolerance: 0.5, path: label, interval: 1s, settle: 0s}
+  queue: {metric: {prometheus: {url: "${env:URL}", step: "60"}}, max: -2.50, max_increase: 1e-9}
+steps: [deploy: green, {shadow: 5%, gates: [hurt, slower, other, queue]}]
+"""
+
+
+def test_the_long_form_of_gates_begins_with_what_is_tolerated():
+    text = written(read(PAIRS))
+    assert "guard: stable\n    max_ratio: 1\n    max_increase: 1%\n    source: auto\n    min_requests" in text
+    assert "metric: slowdown\n    max_ratio: 1.2\n    min_requests" in text
+    assert "tolerance: {absolute: 0.5, relative: 0}\n    path: label\n    examples: 0\n    min_requests" in text
+    assert "metric: {prometheus: {url: '${env:URL}', step: '60'}}\n    max: -2.5\n    max_ratio: 1\n" in text
+    assert "max_increase: 0.000000001\n" in text
+    assert written(read(text)) == text
+
+
 def test_what_nobody_knows_is_left_out():
     """How often a provider measures, where the plan does not say."""
     text = written(read(SHORT))
@@ -190,10 +212,8 @@ ANSWER = st.none() | st.sampled_from(["rollback", "pause"])
 ANSWERS = {"on_fail": ANSWER, "on_no_data": ANSWER, "on_undecided": ANSWER, "on_error": ANSWER}
 REQUEST = TEXTS | st.fixed_dictionaries({"body": BODIES | ODD})
 MAYBE = st.none()
-COMMON_GATE = {
+ANY_GATE = {
     **ANSWERS,
-    "blame": MAYBE | st.booleans(),
-    "source": st.sampled_from(["mirror", "live", "direct", "auto"]),
     "min_requests": st.integers(1, 1_000_000_000),
     "warm_up": SECONDS,
     "interval": MAYBE | SECONDS,
@@ -201,6 +221,11 @@ COMMON_GATE = {
     "alpha": MAYBE | RATES,
     "beta": MAYBE | RATES,
     "dispersion": st.booleans(),
+}
+COMMON_GATE = {
+    **ANY_GATE,
+    "blame": MAYBE | st.booleans(),
+    "source": st.sampled_from(["mirror", "live", "direct", "auto"]),
 }
 CODES = st.lists(st.sampled_from(["5xx", "424", "50x"[:2] + "3", "timeout", "reset"]), min_size=1, max_size=4)
 ERRORS = st.fixed_dictionaries(
@@ -214,6 +239,46 @@ LATENCIES = st.fixed_dictionaries(
     {"metric": st.just("latency"), "max": st.integers(1, 3_600_000_000)},
     optional={**COMMON_GATE, "max_ratio": MAYBE | st.floats(1, 1000), "quantile": st.sampled_from([0.5, 0.95, 0.999])},
 )
+GUARDS = st.fixed_dictionaries(
+    {"metric": st.just("latency"), "max_ratio": st.floats(1, 1000), "guard": st.just("stable")},
+    optional={**ANY_GATE, "source": st.sampled_from(["auto", "live"])},
+)
+NUMBERS = st.floats(-1e15, 1e15) | st.sampled_from([0.0, -0.0, 1e15, 5e-324, 1e-7, 0.1, 250.0])
+TOLERANCES = NUMBERS.map(abs) | st.fixed_dictionaries(
+    {}, optional={"absolute": NUMBERS.map(abs), "relative": st.floats(0, 1)}
+)
+PAIRED = (
+    st.fixed_dictionaries({"metric": st.just("slowdown"), "max_ratio": st.floats(1, 1000)}, optional=ANY_GATE)
+    | st.fixed_dictionaries({"metric": st.just("missing_pairs"), "max": RATES}, optional=ANY_GATE)
+    | st.fixed_dictionaries(
+        {"metric": st.just("prediction"), "max": RATES},
+        optional={
+            **ANY_GATE,
+            "tolerance": TOLERANCES,
+            "path": MAYBE | st.sampled_from(["a", "predictions.0.label", "0", "true", "a b.#"]),
+            "examples": st.integers(0, 20),
+        },
+    )
+)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "url": st.sampled_from(["https://e.org", "${env:URL}", "https://a:${file:p}@e.org"]),
+        "headers": st.dictionaries(st.sampled_from(["X-Team", "Cookie"]), st.just("a=${env:KEY}; #b")),
+        "token": st.just("${file:t}"),
+        "total": st.sampled_from(["requests", 'a{b="c"}', "sum by (x) (rate(y[1m]))"]),
+        "bad": st.just("errors"),
+        "more": st.lists(MAYBE | BODIES | ODD, max_size=2) | st.dictionaries(ODD, MAYBE | ODD, max_size=2),
+    },
+)
+OUTSIDE = st.fixed_dictionaries(
+    {
+        "metric": st.dictionaries(
+            st.sampled_from(["prometheus", "http", "somebodys-own"]), OPTIONS, min_size=1, max_size=1
+        )
+    },
+    optional={**COMMON_GATE, "max": NUMBERS | st.sampled_from(["1%", "0.001%"]), "max_ratio": st.floats(1e-6, 1000)},
+).flatmap(lambda gate: st.just(gate | ({} if "max" in gate else {"max_increase": "3%"})))
 COMMON = {**ANSWERS, "name": MAYBE | TEXTS | ODD}
 WHO = st.sampled_from(["candidate", "stable"])
 TASKS = st.one_of(
@@ -296,12 +361,16 @@ DEPLOYMENT = st.fixed_dictionaries({"file": TEXTS | ODD}) | st.fixed_dictionarie
 @st.composite
 def plans(draw: st.DrawFn, *, roles: bool) -> Plan:
     """A plan with every field that there is; inner forms, as a stored plan has them."""
-    gates = draw(st.dictionaries(st.sampled_from(["errors", "slow", "a-1", "0"]), ERRORS | LATENCIES, max_size=3))
+    each = ERRORS | LATENCIES | OUTSIDE
+    gates = draw(st.dictionaries(st.sampled_from(["errors", "slow", "a-1", "0"]), each, max_size=3))
+    mirrored = draw(st.dictionaries(st.sampled_from(["hurt", "other"]), GUARDS | PAIRED, max_size=2))
     shares = sorted(draw(st.lists(st.integers(1, 999), unique=True, max_size=3)))
     steps = [{"deploy": "candidate" if roles else "green", **draw(st.fixed_dictionaries({}, optional=COMMON))}]
     steps += draw(st.lists(TASKS, max_size=3))
     if draw(st.booleans()):
-        steps.append(draw(gated("shadow", draw(st.lists(st.integers(1, 1000), min_size=1, max_size=3)), list(gates))))
+        steps.append(
+            draw(gated("shadow", draw(st.lists(st.integers(1, 1000), min_size=1, max_size=3)), [*gates, *mirrored]))
+        )
     steps += [draw(gated("canary", shares, list(gates)))] if shares else []
     bounded = [name for name, gate in gates.items() if "max" in gate]
     steps += [draw(gated("promote", 1000, bounded)), {"delete": draw(st.sampled_from(["stable", "endpoint"]))}]
@@ -340,7 +409,7 @@ def plans(draw: st.DrawFn, *, roles: bool) -> Plan:
         top |= {"deployments": {"blue": draw(DEPLOYMENT), "green": draw(DEPLOYMENT)}}
         top |= {"stable": draw(MAYBE | st.just("blue"))}
     endpoint = draw(st.just("scores") | st.fixed_dictionaries({"file": TEXTS | ODD}))
-    return Plan.model_validate({"endpoint": endpoint, "gates": gates, "steps": steps, **top})
+    return Plan.model_validate({"endpoint": endpoint, "gates": gates | mirrored, "steps": steps, **top})
 
 
 PLANS = plans(roles=True) | plans(roles=False)
