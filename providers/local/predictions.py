@@ -145,6 +145,8 @@ def _gates(query: MeasureQuery) -> list[tuple[str, Comparison]]:
 
 def _impossible(two: list[Deployment], now: State, query: MeasureQuery) -> str:
     """Why no answer can be compared, as a clause, or ""."""
+    if now.leaving:
+        return "the endpoint is being deleted"
     if len(two) < 2:
         return answers.NO_SECOND
     for one in two:

@@ -124,6 +124,35 @@ async def test_what_differs_is_counted_and_nothing_is_kept(local: Any, wait_unti
     assert local.processes.pid(COMPARER) is None
 
 
+async def test_under_load_every_pair_is_compared_and_the_same_stay_the_same(local: Any, wait_until: Any) -> None:
+    await build(local, mirror=500)
+    counted = Counted(local)
+    await counted.poll()
+    start = counted.cursor
+    async with local.load(clients=6) as load:
+
+        async def enough() -> bool:
+            await counted.poll()
+            return load.total >= 600
+
+        await wait_until(enough, "600 requests are sent")
+    assert not load.bad
+
+    async def copies() -> int:
+        measurement = await local.provider.measure(MeasureQuery(NAME, ("green", "blue")), start)
+        return int(measurement.leg("green", "mirror").requests)
+
+    async def complete() -> bool:
+        await counted.poll()
+        return counted.total["strict"] >= await copies()
+
+    await wait_until(complete, "every copy is compared")
+    assert counted.total["strict"] == await copies() > 200
+    assert counted.bad == {"loose": 0, "strict": 0}
+    assert not counted.left_out
+    assert not counted.problems
+
+
 async def test_what_cannot_be_compared_is_never_the_same(local: Any, wait_until: Any) -> None:
     await build(local)
     counted = Counted(local)
