@@ -63,6 +63,8 @@ class Policy:
             reserve begins to enter.
         beyond_chance: the index counts only where it is beyond the 90% quantile of what chance alone makes of it.
         fail_grid, pass_grid: alternatives, None for the kernels' own.
+        before: what counts are divided by until the index is known.
+        foreknown: the index is known from the beginning, from another hour of the same stable.
         eager: the reserve enters from the second poll on, whether the index is known or not.
         plug_in: bet all on the alternative that would have won most so far.
         error_weight: of a term of errors in its group, where one of latencies has 1.
@@ -74,6 +76,8 @@ class Policy:
     pace: float = 20.0
     minutes: int = MINUTES_NEEDED
     beyond_chance: bool = False
+    before: float = 1.0
+    foreknown: bool = False
     eager: bool = False
     plug_in: bool = False
     fail_grid: tuple[float, ...] | None = None
@@ -209,9 +213,11 @@ def _spread(
         # Wilson and Hilferty's cube root turns chi-square over its degrees of freedom into a normal.
         index = np.where(index > (1 - 2 / (9 * freedom) + _Z90 * np.sqrt(2 / (9 * freedom))) ** 3, index, 1.0)
     known = minutes >= policy.minutes
-    index = np.where(known, np.maximum(1.0, index), 1.0)
-    before = np.ones((len(bad), 1))
-    return np.concatenate([before, index[:, :-1]], axis=1), np.concatenate([before < 1, known[:, :-1]], axis=1)
+    index = np.where(known, np.maximum(1.0, index), policy.before)
+    if policy.foreknown:
+        return np.broadcast_to(np.roll(index[:, -1:], 1, axis=0), index.shape), np.ones_like(known)
+    start = np.full((len(bad), 1), policy.before)
+    return np.concatenate([start, index[:, :-1]], axis=1), np.concatenate([start < 0, known[:, :-1]], axis=1)
 
 
 def _grid(policy: Policy, side: Side) -> tuple[float, ...] | None:

@@ -95,9 +95,9 @@ TRIED = """\
 ## What was tried and what it gained
 
 Two spots were weak: regressions just past the tolerance, and low traffic. Each line changes one thing of the first
-one (the last: three), on the same {rollouts:,} rollouts of each situation. Cells: the share stopped and the median
-of the candidate's requests before that over all rollouts, counted from the minute in which it turns bad; for
-candidates that are fine the share stopped.
+one (the last three lines: more), on the same {rollouts:,} rollouts of each situation. Cells: the share stopped and
+the median of the candidate's requests before that over all rollouts, counted from the minute in which it turns bad;
+for candidates that are fine the share stopped.
 """
 
 REASONS = """\
@@ -120,10 +120,11 @@ alpha, whenever one looks.
 - **The excuse** of an absolute bound, the smaller of two bets, is what a hypothesis of the form "within the bound
   *or* no worse than stable" allows: no bet against it can be larger than either. It grows with the slower of the
   two.
-- **Dispersion.** Dividing by an index that is only estimated cost 5% of the requests where nothing came in
-  clusters. An index that counts only beyond the 90% quantile of chance gives most of it back. That it was unknown
-  for 10 minutes let nearly all false aborts of clusters happen in these; in the first minutes nothing can be known,
-  and what is left of them is there.
+- **Dispersion.** Dividing by an index that is only estimated costs some 5% of the requests where nothing came in
+  clusters; an index that counts only beyond the 90% quantile of chance gives most of it back. Nearly all false aborts
+  of clusters happen before the index is known. Three minutes are enough to know most of it. What is left happens in
+  these, and goes where an earlier step, such as a shadow step, has seen stable for a while. Halving all counts until
+  then would cost more than it saves.
 - **A reserve.** A regression that begins within a stage has to win back what the bets lost while all was well: 16
   minutes of it. A fifth of the stake therefore enters bit by bit, half of it within 20 minutes, the rest ever more
   slowly. It has to wait for the dispersion: fresh stakes meet every cluster undivided.

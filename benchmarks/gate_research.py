@@ -1,7 +1,7 @@
 """What was tried to close the two weak spots, each on the same traffic as what it is compared with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from gate_engine import PLAIN, Policy, decide
@@ -27,6 +27,8 @@ TRIALS: Mapping[str, Policy] = {
     "half of the stake in reserve": Policy(minutes=3, beyond_chance=True, reserve=0.5),
     "reserve that does not wait for the dispersion": Policy(reserve=0.2, eager=True),
     "weights 1/m, 3 minutes beyond chance, a fifth in reserve": ADOPTED,
+    "these, counts halved until the dispersion is known": replace(ADOPTED, before=2.0),
+    "these, the dispersion known from an hour before": replace(ADOPTED, foreknown=True),
 }
 
 LOOKED_AT: Mapping[str, Scenario] = {
