@@ -76,13 +76,15 @@ class Http:
                     async for some in response.aiter_bytes():
                         read += some
                         if limit is not None and len(read) > limit:
-                            raise Temporary(f"{name} was answered with more than {limit} bytes, and is not read on.")
+                            raise Temporary(f"{name} was answered with more than {limit} bytes: ask for less.")
         except TimeoutError:
             raise Temporary(f"{name} got no answer within {timeout:g} s.") from None
         except httpx.InvalidURL as error:
             raise Temporary(f"{name} is no valid address{'' if shown else f': {error}'}.") from None
         except UnicodeError:
-            raise Temporary(f"{name} cannot be sent: a header holds a character that none may have.") from None
+            raise Temporary(
+                f"{name} cannot be sent: a header holds a character that none may: check the secret in it."
+            ) from None
         except httpx.HTTPError as error:
             raise Temporary(f"{name} failed: {_why(error, private=shown is not None)}.") from None
         return Answer(response.status_code, bytes(read), loop.time() - began, dict(response.headers))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from providers.base import Context, Provider
-from providers.errors import Permanent
+from providers.errors import Permanent, ProviderError
 from providers.metrics.base import Form, Metric
 from providers.offers import Offers
 
@@ -70,11 +70,17 @@ def find_metric(name: str) -> type[Metric]:
 def open_metric(name: str, options: Mapping[str, Any], context: Context) -> Metric:
     """A metric, with its own options as the plan gives them; nothing is asked and no secret is resolved yet.
 
-    Raises UnknownMetric, and Permanent when the options are not what the metric allows; never shows their values, which
-    may be secret.
+    Raises UnknownMetric, and Permanent when the options are not what the metric allows, or it makes a mistake; never
+    shows their values, which may be secret.
     """
     metric, chosen = _METRICS.read(name, options)
-    return metric(chosen, context)
+    try:
+        return metric(chosen, context)
+    except ProviderError:
+        raise
+    except Exception as error:
+        wrong = f"it failed by a mistake of its own ({type(error).__name__})"
+        raise Permanent(f"Metric {name} cannot be opened: {wrong}; tell its author.") from error
 
 
 def metric_form(name: str, options: Mapping[str, Any]) -> Form:
@@ -84,7 +90,7 @@ def metric_form(name: str, options: Mapping[str, Any]) -> Form:
     """
     form = open_metric(name, options, _OFFLINE).form
     if form not in ("counts", "values"):
-        raise Permanent(f"Metric {name} is not one: its form is neither counts nor values.")
+        raise Permanent(f"Metric {name} is not one: its form is neither counts nor values (see {_METRICS.protocol}).")
     return form
 
 

@@ -74,7 +74,7 @@ AWAITED: frozenset[str] = frozenset(
         "local.state.load: the endpoint's file cannot be read",
         "local.state.load_keys: the endpoint's keys are gone",
         "measuring._measure: a gate, and the provider cannot count requests",
-        "registry._load: a provider's code cannot be imported",
+        "offers._load: a provider's code cannot be imported",
         "roles.cast: the plan's stable gets no traffic",
         "roles.watched: --advisory on an endpoint that does not exist",
         "roles.watched: --advisory where nothing but the candidate serves",

@@ -8,7 +8,9 @@ from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import Any
 
-from providers import registry
+from pydantic import BaseModel
+
+from providers import offers, registry
 from providers.local import launch, operations, snapshot, state
 from providers.local.state import Generation
 from providers.specs import CodeConfiguration, Content, DeploymentSpec
@@ -131,8 +133,39 @@ def offered(*values: str) -> Callable[..., Any]:
 
     def look(bench: Bench) -> Any:
         points = [EntryPoint("other", value, registry.GROUP) for value in values]
-        bench.patch(registry, "entry_points", lambda **_: points)
+        bench.patch(offers, "entry_points", lambda **_: points)
         return registry.find("other")
+
+    return direct(look)
+
+
+class Curves:
+    """A metric of somebody's, with a form of its own."""
+
+    class Options(BaseModel):
+        """None."""
+
+    form = "curves"
+
+    def __init__(self, options: BaseModel, context: Any) -> None:
+        pass
+
+
+class Hasty(Curves):
+    """A metric of somebody's that looks for its secret too early."""
+
+    def __init__(self, options: BaseModel, context: Any) -> None:
+        super().__init__(options, context)
+        self.key = {}["key"]
+
+
+def metric(offered: type) -> Callable[..., Any]:
+    """A plan names a metric of somebody's."""
+
+    def look(bench: Bench) -> Any:
+        point = EntryPoint("other", f"{__name__}:{offered.__name__}", registry.METRICS_GROUP)
+        bench.patch(offers, "entry_points", lambda **_: [point])
+        return registry.metric_form("other", {})
 
     return direct(look)
 
@@ -273,35 +306,35 @@ STARTED = [
 
 INSTALLED = [
     Message(
-        "registry.find",
+        "offers.find",
         "--provider names none that is installed",
         shop("endpoint show shop --provider memry"),
         "Provider memry is not known («did you mean memory?»): there is local, memory.",
         3,
     ),
     Message(
-        "registry.find",
+        "offers.find",
         "two distributions offer a provider of one name",
         offered("one.provider:A", "other.provider:B"),
         "Provider other is offered by one.provider:A and by other.provider:B: «uninstall all but one».",
         3,
     ),
     Message(
-        "registry._load",
+        "offers._load",
         "a provider's code cannot be imported",
         offered("nowhere.provider:A"),
         "Provider other cannot be loaded from nowhere.provider:A: No module named 'nowhere'.",
         3,
     ),
     Message(
-        "registry._load",
+        "offers._load",
         "what a distribution offers as a provider is none",
         offered("json:dumps"),
         "Provider other is not one: json:dumps has no Options «(see providers.base.Provider)».",
         3,
     ),
     Message(
-        "registry.open_provider",
+        "offers.read",
         "an option that the provider does not have",
         options(raet=3),
         "Provider memory: option raet is not known («did you mean rate?»): there is capabilities, durations, rate, "
@@ -309,10 +342,24 @@ INSTALLED = [
         3,
     ),
     Message(
-        "registry.open_provider",
+        "offers.read",
         "an option with a wrong value",
         options(rate=-3),
         "Provider memory: option rate: «Input should be greater than or equal to 0».",
+        3,
+    ),
+    Message(
+        "registry.open_metric",
+        "a gate names a metric of somebody's that cannot be opened",
+        metric(Hasty),
+        "Metric other cannot be opened: it failed by a mistake of its own (KeyError); «tell its author».",
+        3,
+    ),
+    Message(
+        "registry.metric_form",
+        "a gate names a metric of somebody's whose answers have no form that there is",
+        metric(Curves),
+        "Metric other is not one: its form is neither counts nor values «(see providers.metrics.base.Metric)».",
         3,
     ),
 ]

@@ -72,7 +72,7 @@ FILES = [
         do=MEND,
     ),
     Message(
-        "bundle._options registry.find",
+        "bundle._options offers.find",
         "the plan names a provider that is not installed",
         shop("validate plan.yml", lambda b: b.plan(head="provider: memry\n")),
         f"plan.yml:7:11: provider: Provider memry is not known («did you mean memory?»): there is local, "

@@ -109,12 +109,12 @@ async def sent_again(bench: Bench) -> str:
         await load.stop()
 
 
-async def sent(bench: Bench, *, delay: float = 0.0, closed: bool = False) -> Any:
-    """A request to a server that is slow, or away."""
+async def sent(bench: Bench, *, delay: float = 0.0, closed: bool = False, limit: int | None = None) -> Any:
+    """A request to a server that is slow, or away, or says more than one wants to hear."""
     async with listening() as hook:
         hook.delay, url = delay, hook.url
         if not closed:
-            await Http(direct=True).send("POST", url, timeout=0.2)
+            await Http(direct=True).send("POST", url, timeout=0.2 if delay else 5.0, limit=limit)
     await Http(direct=True).send("POST", url, timeout=1.0)
 
 
@@ -308,6 +308,20 @@ SENT = [
         "POST http://127.0.0.1:<port>/hook failed: All connection attempts failed.",
         3,
         do=TRY,
+    ),
+    Message(
+        "http.send",
+        "the answer to an HTTP request is larger than whoever asks can use",
+        real(lambda bench: sent(bench, limit=0)),
+        "POST http://127.0.0.1:<port>/hook was answered with more than 0 bytes: «ask for less».",
+        3,
+    ),
+    Message(
+        "http.send",
+        "a secret with a character that no header may have",
+        real(lambda: Http().send("GET", "http://a/", headers={"authorization": "\u20ac"}, timeout=1.0)),
+        "GET http://a/ cannot be sent: a header holds a character that none may: «check the secret in it».",
+        3,
     ),
 ]
 
