@@ -28,6 +28,8 @@ PART = "~answers"
 START_S = 2.0
 ANSWER_S = 1.0
 _KEPT = 64
+_UNHEARD = 5
+"""Copies in one measurement after which an instance should have been heard of."""
 
 Report = Mapping[str, Any]
 """As `joining.Joiner.report` makes it, with the `incarnation` of the process."""
@@ -127,8 +129,7 @@ def sample(how: Comparison, old: Report | None, new: Report, legs: tuple[str, st
     if alone:
         left[answers.ALONE] = alone
     left_out = {answers.WHY.get(name, name): count for name, count in sorted(left.items())}
-    heard = [one for one in legs if new["seen"].get(one, 0) > old.get("seen", {}).get(one, 0)]
-    nothing = _nothing(same + different, left_out, copies, [one for one in legs if one not in heard])
+    nothing = _nothing(same + different, left_out, copies, [one for one in legs if not new["seen"].get(one)])
     examples = tuple(now.get("examples", ()))[-min(told, how.examples) :] if told and how.examples else ()
     count = Count(different, same + different)
     return Sample(candidate=count, nothing=nothing, query=query, examples=examples, left_out=left_out)
@@ -165,7 +166,7 @@ def _nothing(compared: int, left_out: Mapping[str, int], copies: int, silent: li
         return ""
     if left_out:
         return answers.none_compared(left_out)
-    if copies and silent:
+    if copies >= _UNHEARD and silent:
         names = " and ".join(one.split(".")[0] for one in silent)
         return (
             f"{copies} requests were mirrored, and {names} handed no answer over; instances that were started before "
@@ -195,7 +196,7 @@ def _kept(report: Report) -> dict[str, Any]:
         }
         for legs, one in report["pairs"].items()
     }
-    return {"incarnation": report["incarnation"], "pairs": pairs, "alone": report["alone"], "seen": report["seen"]}
+    return {"incarnation": report["incarnation"], "pairs": pairs, "alone": report["alone"]}
 
 
 def _with(cursor: Cursor, part: Report | None) -> Cursor:
