@@ -1,15 +1,18 @@
-"""Providers are found by entry points, from real distributions' metadata on the path."""
+"""Providers and metrics are found by entry points, from real distributions' metadata on the path."""
 
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from pydantic import BaseModel
 
 from providers import registry
 from providers.base import Context
 from providers.errors import Permanent
 from providers.memory import MemoryProvider
+from providers.metrics.prometheus import PrometheusMetric
 
 CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -18,12 +21,12 @@ CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Install one more distribution, which offers these providers."""
 
-    def install(distribution: str, **points: str) -> None:
+    def install(distribution: str, group: str = "rollout.providers", **points: str) -> None:
         info = tmp_path / f"{distribution}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
         lines = "".join(f"{name} = {value}\n" for name, value in points.items())
-        (info / "entry_points.txt").write_text(f"[rollout.providers]\n{lines}")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{lines}")
 
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     return install
@@ -113,3 +116,52 @@ def test_wrong_options_are_refused_in_a_sentence_without_their_value(context: Co
         registry.open_provider("memory", options, context)
     assert "s3cret" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+class Careless:
+    """A metric of a stranger, who made a mistake."""
+
+    class Options(BaseModel):
+        s: str = ""
+
+    form = "counts"
+
+    def __init__(self, options: Options, context: Context) -> None:
+        if options.s:
+            raise ValueError(options.s)
+
+
+def test_our_own_metrics_are_known_and_are_no_providers() -> None:
+    assert {"prometheus", "http"} <= set(registry.known_metrics())
+    assert registry.find_metric("prometheus") is PrometheusMetric
+    assert "prometheus" not in registry.known()
+    with pytest.raises(registry.UnknownMetric, match=r"^Metric promteheus is not known \(did you mean prometheus\?\)"):
+        registry.find_metric("promteheus")
+
+
+def test_a_provider_is_no_metric(offer) -> None:
+    offer("stranger", "rollout.metrics", json="json:JSONDecoder", gone="no_such_module_anywhere:Metric")
+    with pytest.raises(Permanent, match=r"Metric json is not one: .* \(see providers.metrics.base.Metric\)"):
+        registry.metric_form("json", {})
+    with pytest.raises(Permanent, match="Metric gone cannot be loaded from no_such_module_anywhere:Metric"):
+        registry.metric_form("gone", {})
+
+
+def test_a_form_is_told_offline_and_without_secrets() -> None:
+    options = {"url": "${env:NOT_SET_ANYWHERE}", "headers": {"Authorization": "${file:/not/there}"}}
+    assert registry.metric_form("prometheus", {**options, "value": "up"}) == "values"
+    assert registry.metric_form("prometheus", {**options, "total": "a", "bad": "b"}) == "counts"
+
+
+def test_a_strangers_mistake_is_a_sentence(offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer("stranger", "rollout.metrics", careless="careless_metric:Careless")
+    module = ModuleType("careless_metric")
+    module.Careless = Careless  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "careless_metric", module)
+    assert registry.metric_form("careless", {}) == "counts"
+    with pytest.raises(Permanent, match=r"it failed by a mistake of its own \(ValueError\); tell its author\.$") as e:
+        registry.metric_form("careless", {"s": "s3cret"})
+    assert "s3cret" not in str(e.value)
