@@ -119,7 +119,7 @@ def simulate_command(
     from orchestrator.cli.session import show_json
     from orchestrator.cli.simulated import Told, drawn, show, shown_json
     from orchestrator.simulate import given, study
-    from orchestrator.simulate.change import parse, table
+    from orchestrator.simulate.change import parse, table, tolerated
 
     if picture is not None and picture.suffix.lower() not in PICTURES:
         raise click.UsageError(
@@ -135,14 +135,14 @@ def simulate_command(
         found.roles.stable,
         made,
         digits=found.capabilities.bucket_digits,
-        paired=found.capabilities.paired,
         seed=seed,
     )
     try:
-        own = [parse(text, made.errors) for text in regressions]
+        parsed = [parse(text, made.errors) for text in regressions]
     except ValueError as error:
         raise click.UsageError(f"--regression: {error}", click.get_current_context()) from None
-    rows = [*(() if only else table(asked.rules.gates, made.errors, made.latencies)), *own]
+    known = (asked.rules.gates, made.errors, made.latencies)
+    rows = [*(() if only else table(*known)), *(tolerated(each, *known) for each in parsed)]
     result = study.Result(asked, figures, study.caveats(asked, found.stages), len(rows), rollouts)
     code = SUCCEEDED
     try:

@@ -259,8 +259,8 @@ def _row_json(row: Row) -> dict[str, Any]:
         "bad_responses": _spread_json(row.bad),
         "stopped_after": _spread_json(row.caught_after),
         "through_after": _spread_json(row.through_after),
-        "stages": dict(row.stages),
-        "gates": dict(row.gates),
+        "stopped_in": [{"stage": name, "rollouts": count} for name, count in row.stages.items()],
+        "stopped_by": [{"gate": name, "rollouts": count} for name, count in row.gates.items()],
     }
 
 

@@ -67,23 +67,24 @@ _ALLOWED = (
 def _with(change: Change, part: str, errors: float) -> Change:
     if re.fullmatch(r"from\s+(the\s+)?middle", part):
         return replace(change, begins="middle")
-    found = re.fullmatch(r"(errors|latency|answers|missing)\s*([+x]?)\s*([0-9.]+%?)", part)
-    if not found:
-        raise ValueError(f"{part!r} is no change: {_ALLOWED}")
-    what, how, amount = found.groups()
+    found = re.fullmatch(r"(?:(errors)\s*[+]?|(?:answers|missing))\s*([0-9.]+%)", part)
+    times = re.fullmatch(r"(errors|latency)\s*x\s*([0-9.]+)", part)
+    what = re.split(r"[^a-z]", part)[0]
     try:
-        number = float(parse_rate(amount)) if amount.endswith("%") else float(amount)  # type: ignore[arg-type]
+        number = float(parse_rate(found[2])) if found else float(times[2]) if times else None  # type: ignore[arg-type]
     except ValueError:
-        raise ValueError(f"{part!r} is no change: {_ALLOWED}") from None
-    if (how == "x") == amount.endswith("%") or (what == "latency") != (how == "x" and what != "errors"):
+        number = None
+    if number is None:
         raise ValueError(f"{part!r} is no change: {_ALLOWED}")
     if what == "latency":
         if not 0.01 <= number <= 1000:
             raise ValueError(f"{part!r}: a latency factor lies between 0.01 and 1000")
         return replace(change, latency=number)
-    if what == "errors":
-        number = errors * number if how == "x" else errors + number if how == "+" else number
-    if not 0 <= number <= 1:
+    if times:
+        number = errors * number
+    elif "+" in part:
+        number = errors + number
+    if number > 1:
         raise ValueError(f"{part!r} makes a share of {100 * number:g}%: it must lie between 0% and 100%")
     return replace(change, **{what: number})  # type: ignore[arg-type]
 
@@ -133,6 +134,14 @@ def table(gates: Sequence[Gate], errors: float, latencies: Latencies) -> tuple[C
         rows += [Change(f"{wording.percent(each)} of copies lost", missing=each) for each in (0.01, 0.05, 0.2)]
     rows.append(Change("crash: every answer an error", errors=1.0))
     return tuple(rows)
+
+
+def tolerated(change: Change, gates: Sequence[Gate], errors: float, latencies: Latencies) -> Change:
+    """The change, marked as harmless where no gate of the plan forbids it. Args as of `table`."""
+    edge, slower = edges(gates, errors, latencies)
+    fine = edge is None or (change.errors if change.errors is not None else errors) <= edge
+    fine &= slower is None or change.latency <= slower
+    return replace(change, harmless=fine and not change.answers and not change.missing)
 
 
 def edges(gates: Sequence[Gate], errors: float, latencies: Latencies) -> tuple[float | None, float | None]:

@@ -42,6 +42,11 @@ class Stretch:
         """That judge it, or guard it."""
         return self.stage.gates or self.stage.guards
 
+    @property
+    def idle(self) -> bool:
+        """Only time passes in it: the candidate gets no request, and nobody measures."""
+        return not (self.gates or self.exposure or self.mirrored)
+
     def polls(self) -> Iterator[tuple[float, float]]:
         """(begin, end) of each poll, seconds since its clocks began, as `holding.due` asks for them."""
         held, last = self.stage.hold, 0.0
@@ -66,7 +71,7 @@ def course(stages: Sequence[Stage], stable: str | None) -> tuple[Stretch, ...]:
         target = stage.work if isinstance(stage.work, Target) else stage.standing
         split = target.traffic if target is not None else {}
         lasts = None if stage.gates else _lasts(stage)
-        if not stage.gates and not (lasts and (stage.exposure or stage.mirrored or stage.kind == "wait")):
+        if not stage.gates and not lasts:
             continue
         served = split.get(stable or "", 0)
         found.append(Stretch(stage, stage.exposure / 1000, stage.mirrored / 1000, served / 1000, lasts))

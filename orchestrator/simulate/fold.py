@@ -44,26 +44,26 @@ class Tracks:
     Attributes:
         gate: as the current stage sees it.
         assumed: nothing of it is simulated.
+        spread: of each term.
+        seen, requests, stable, polls: (rollouts,) as in `Track`; `stable` are stable's requests.
         begun: (gated stage, blamed, bets) of each start, oldest first.
         fail: bet -> (rollouts, starts that placed it, alternatives); `places` says which starts those are.
         passing: bet -> (rollouts, alternatives).
         proven: term -> (rollouts,) whether it has passed in this stage.
-        spread: of each term.
-        seen, requests, stable, polls: (rollouts,) as in `Track`; `stable` are stable's requests.
     """
 
     gate: Gate
     assumed: bool
+    spread: dict[TermName, Spreads]
+    seen: Floats
+    requests: Floats
+    stable: Floats
+    polls: Floats
     begun: list[tuple[int, bool, tuple[Bet, ...]]] = field(default_factory=list)
     fail: dict[Bet, Floats] = field(default_factory=dict)
     places: dict[Bet, list[int]] = field(default_factory=dict)
     passing: dict[Bet, Floats] = field(default_factory=dict)
     proven: dict[TermName, Booleans] = field(default_factory=dict)
-    spread: dict[TermName, Spreads] = field(default_factory=dict)
-    seen: Floats = field(default_factory=lambda: np.zeros(0))
-    requests: Floats = field(default_factory=lambda: np.zeros(0))
-    stable: Floats = field(default_factory=lambda: np.zeros(0))
-    polls: Floats = field(default_factory=lambda: np.zeros(0))
 
     def enter(self, rows: int, stage: int, gate: Gate, placed: tuple[Bet, ...]) -> None:
         """At the start of a gated stage: one more start, and PASS anew."""
@@ -190,9 +190,9 @@ class Fold:
         sparing: bool = True,
     ) -> None:
         known = {gate.name: gate for gate in gates}
+        self.stages, self.rows = stages, rows
         self._assumed = frozenset(assumed)
         self.tracks = {name: self._track(gate) for name, gate in known.items()}
-        self.stages, self.rows = stages, rows
         self._stable, self._candidate, self._sparing = stable, candidate, sparing
         timed = any(gate.metric == "latency" and gate.relative for gate in known.values())
         self._recent = Recent.begin(rows, len(stable)) if timed else None
@@ -364,7 +364,8 @@ class Fold:
         return whole
 
     def _track(self, gate: Gate) -> Tracks:
-        return Tracks(gate, gate.name in self._assumed)
+        seen, requests, stable, polls = (np.zeros(self.rows) for _ in range(4))
+        return Tracks(gate, gate.name in self._assumed, {}, seen, requests, stable, polls)
 
 
 def _largest(wealth: Floats) -> Floats:

@@ -48,7 +48,6 @@ class Rules:
     Attributes:
         stretches: in order. gates: all of them. starts: J, the gated stages.
         stable, candidate: cells of latencies.
-        joins: mirrored requests are joined with their twins.
         assumed: names of gates that are taken to be fine.
     """
 
@@ -57,8 +56,12 @@ class Rules:
     starts: int
     stable: Cells
     candidate: Cells
-    joins: bool = False
     assumed: tuple[str, ...] = ()
+
+    @property
+    def joins(self) -> bool:
+        """Mirrored requests are joined with their twins in some stage."""
+        return any(stretch.stage.paired for stretch in self.stretches)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,12 +138,10 @@ class _Batch:
         if stage.gates:
             source: Literal["mirror", "live"] = "mirror" if stretch.mirrored else "live"
             assert stage.gated is not None
-            self.fold.enter(
-                stage.gated, stage.gates, compared=stretch.stable > 0, source=source, paired=self.rules.joins
-            )
+            self.fold.enter(stage.gated, stage.gates, compared=stretch.stable > 0, source=source, paired=stage.paired)
         passed: list[tuple[Ints, Fold]] = []
         here = np.ones(len(self.ids), dtype=bool)
-        for begin, end in stretch.polls():
+        for begin, end in () if stretch.idle else stretch.polls():
             poll = self.traffic.poll(stretch, begin, end, len(self.ids))
             self._served(stretch, begin, poll, here)
             if stretch.gates:

@@ -59,7 +59,6 @@ class Study:
         baseline: Baseline,
         *,
         digits: int | None = None,
-        paired: bool = False,
         seed: int = 0,
     ) -> "Study":
         """From compiled stages.
@@ -67,7 +66,7 @@ class Study:
         Args:
             stages: of the plan. stable: its deployment, or None.
             baseline: its traffic.
-            digits, paired: as the provider's `Capabilities` say.
+            digits: of the provider's latency bounds, as its `Capabilities` say.
             seed: of all that is random.
         """
         stretches, gates = courses.course(stages, stable), gates_of(stages)
@@ -78,7 +77,6 @@ class Study:
             courses.starts(stages),
             view.stable,
             view.candidate,
-            joins=paired,
             assumed=courses.assumed(gates),
         )
         return cls(rules, view, baseline, seed)
@@ -92,20 +90,21 @@ class Study:
         return summed_up(change, self.ended(change, rollouts, told), self.rules)
 
     def _batches(self, change: Change, rollouts: int, told: Told) -> Iterator[Ended]:
-        left, number, size = rollouts, 0, self._size()
+        left, number, size = rollouts, 0, self.batch
         while left > 0 or not number:
             rows = min(size, left)
             rng = np.random.default_rng([self.seed, number, *_digest(change)])
-            traffic = Traffic(self.baseline, change, self.rules.stretches, self.view, joins=self.rules.joins, rng=rng)
+            traffic = Traffic(self.baseline, change, self.rules.stretches, self.view, rng=rng)
             yield run(self.rules, traffic, rows, told)
             left, number = left - rows, number + 1
 
-    def _size(self) -> int:
-        """Rollouts in a batch, so that its memory is bounded."""
+    @property
+    def batch(self) -> int:
+        """Rollouts that go through the plan together: as many as memory allows."""
         one = 14 * (len(self.rules.stable) + len(self.rules.candidate))
         one += 200 * len(self.rules.gates) * (1 + self.rules.starts)
         if self.rules.joins and self.view.twins:
-            polls = [s.mirrored * s.stable * s.stage.interval for s in self.rules.stretches]
+            polls = [s.mirrored * s.stable * s.stage.interval for s in self.rules.stretches if s.stage.paired]
             one += int(8 * self.baseline.rate * max(polls, default=0.0))
         return max(1, min(BATCH, MEMORY // one))
 

@@ -129,7 +129,6 @@ class Traffic:
         change: what the candidate does differently.
         stretches: of the plan.
         view: in which cells latencies are counted.
-        joins: the provider joins mirrored requests with their twins.
         rng: seeded.
     """
 
@@ -140,10 +139,9 @@ class Traffic:
         stretches: Sequence[Stretch],
         view: Lens,
         *,
-        joins: bool,
         rng: np.random.Generator,
     ) -> None:
-        self._baseline, self._change, self._view, self._joins, self._rng = baseline, change, view, joins, rng
+        self._baseline, self._change, self._view, self._rng = baseline, change, view, rng
         gated = [stretch for stretch in stretches if stretch.stage.gates]
         middle = gated[len(gated) // 2] if gated else None
         self._middle = (middle.stage.index, middle.stage.hold / 2) if middle is not None else (0, 0.0)
@@ -162,7 +160,7 @@ class Traffic:
         rate = base.rate * seconds
         live = self._leg(rate * stretch.exposure, rows, errors, slower, candidate=True) if stretch.exposure else None
         legs: dict[str, Counted] = {"live": live} if live is not None else {}
-        if stretch.mirrored and self._joins and stretch.stable:
+        if stretch.mirrored and stretch.stage.paired and stretch.stable:
             copies, twins, joined = self._joined(
                 rate * stretch.mirrored * stretch.stable, rows, errors, errors_stable, slower, factor, changed=changed
             )

@@ -101,6 +101,15 @@ def test_a_plan_on_recorded_traffic(desk: Desk, keeper: Keeper) -> None:
     keeper.keep_error("error-backtest-row", desk.do("backtest live.yml --from wrong.csv --output json", code=2))
 
 
+def test_a_plan_on_simulated_traffic(desk: Desk, keeper: Keeper) -> None:
+    steps = "steps:\n  - deploy: green\n  - canary: 5%\n    gates: [errors, latency]\n    hold: 1s\n    deadline: 3s\n"
+    desk.write("short.yml", HEAD + steps)
+    rows = "--only --regression 'fine=errors+0%' --regression 'bad=errors 60%,from middle'"
+    said = desk.do(f"simulate short.yml --traffic 2000/s --rollouts 20 {rows} --output json")
+    keeper.keep("simulate", said, "simulation")
+    keeper.keep_error("error-simulate-traffic", desk.do("simulate short.yml --output json", code=2))
+
+
 def test_a_rollout_that_is_rolled_back(desk: Desk, keeper: Keeper) -> None:
     desk.world.behave("shop", "green", Behaviour(error_rate=0.8))
     desk.write("plan.yml", HEAD + STEPS.replace("  - test: green\n", ""))

@@ -14,6 +14,8 @@ from orchestrator.cli.main import cli
 from orchestrator.gates.spec import Reaction
 from orchestrator.lifecycle import Phase
 from orchestrator.rollout import StageState
+from orchestrator.simulate.change import Begins
+from orchestrator.simulate.study import Kind as Kinds
 from orchestrator.stages import Kind, Stage
 from tests.contract import page
 from tests.contract.kept import FOLDER, NOTHING, WRITING, all_of_them
@@ -51,6 +53,8 @@ CLOSED: dict[tuple[str, str], tuple[str, ...]] = {
     ("backtest", "steps[].outcome"): get_args(Outcome),
     ("backtest", "steps[].cause"): get_args(ev.RollbackCause),
     ("backtest", "happened.phase"): get_args(Phase),
+    ("simulation", "rows[].change.begins"): get_args(Begins),
+    ("simulation", "smallest[].kind"): get_args(Kinds),
     ("report", "format"): ("md", "html"),
     ("completion", "shell"): ("bash", "zsh", "fish"),
 }

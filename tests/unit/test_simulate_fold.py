@@ -14,7 +14,8 @@ from orchestrator.simulate.cells import Cells, candidate_cells, stable_cells
 from orchestrator.simulate.fold import REACTIONS, Fold
 from orchestrator.simulate.latency import LogNormal
 from orchestrator.simulate.poll import Counted, Joined, Poll
-from providers.measurement import Comparison, Count, Cursor, Histogram, Leg, Measurement, Pairs, Sample
+from providers.measurement import Comparison, Measurement
+from tests.unit.simulating import measurement
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LATENCIES = LogNormal.with_p95(400_000)
@@ -68,28 +69,12 @@ class World:
     def poll(self, *, mirrored: bool, compared: bool, seconds: float) -> tuple[Poll, list[Measurement]]:
         mine = self._counted(self.busy / 3, self.candidate, self.errors, self.factor)
         other = self._counted(self.busy, self.stable, np.full(ROWS, 0.005), np.ones(ROWS))
-        joined, pairs = self._joined(mine) if mirrored and self.joins else (None, [None] * ROWS)
+        joined = self._joined(mine) if mirrored and self.joins else None
         source = "mirror" if mirrored else "live"
         poll = Poll(seconds, {source: mine}, other if compared else None, joined)
         begin, self.at = self.at, self.at + timedelta(seconds=seconds)
-        return poll, [
-            Measurement(
-                begin,
-                self.at,
-                (
-                    self._leg("green", source, mine, self.candidate, row),
-                    *([self._leg("blue", "live", other, self.stable, row)] if compared else []),
-                ),
-                Cursor("", self.at),
-                pairs[row],
-                samples={
-                    gate.name: Sample(Count(int(joined.different[row]), int(joined.pairs[row])))
-                    for gate in self.gates
-                    if gate.metric == "prediction" and joined is not None
-                },
-            )
-            for row in range(ROWS)
-        ]
+        answers = tuple(gate.name for gate in self.gates if gate.metric == "prediction")
+        return poll, [measurement(poll, row, begin, self.stable, self.candidate, answers) for row in range(ROWS)]
 
     def _counted(self, mean: float, cells: Cells, errors: np.ndarray, factor: np.ndarray) -> Counted:
         requests = self.rng.poisson(mean, ROWS) * (self.rng.random(ROWS) > 0.05)
@@ -100,7 +85,7 @@ class World:
         requests = latency.sum(axis=1)
         return Counted(requests, self.rng.binomial(requests, errors), latency)
 
-    def _joined(self, mine: Counted) -> tuple[Joined, list[Pairs | None]]:
+    def _joined(self, mine: Counted) -> Joined:
         rng = self.rng
         lost = rng.binomial(mine.requests, 0.02)
         many = mine.requests - lost
@@ -117,24 +102,7 @@ class World:
 
         copy, copy_most = cut(LATENCIES.at(0.8 * shared + 0.6 * rng.standard_normal(len(row))) * self.factor[row])
         twin, twin_most = cut(LATENCIES.at(0.8 * shared + 0.6 * rng.standard_normal(len(row))))
-        joined = Joined(errors, lost, rng.binomial(many, 0.01), row, copy, copy_most, twin, twin_most)
-        names = [("500", "500"), ("500", "200"), ("200", "500"), ("200", "200")]
-        return joined, [
-            Pairs(
-                tuple((*name, int(n)) for name, n in zip(names, errors[r], strict=True)),
-                tuple((int(a), int(b), 1) for a, b in zip(copy[row == r], twin[row == r], strict=True)),
-                {"dropped": int(lost[r])},
-            )
-            for r in range(ROWS)
-        ]
-
-    @staticmethod
-    def _leg(name: str, source: str, counted: Counted, cells: Cells, row: int) -> Leg:
-        edges = cells.edges.tolist()
-        columns = counted.latency[row].tolist()
-        buckets = tuple((edges[i], edges[i + 1], n) for i, n in enumerate(columns[:-1]) if n)
-        requests, bad = int(counted.requests[row]), int(counted.errors[row])
-        return Leg(name, source, requests, {"200": requests - bad, "500": bad}, Histogram(buckets, columns[-1]))
+        return Joined(errors, lost, rng.binomial(many, 0.01), row, copy, copy_most, twin, twin_most)
 
 
 @pytest.mark.parametrize(("busy", "sparing"), [(6.0, False), (90.0, True), (1500.0, False)])
