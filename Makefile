@@ -3,6 +3,7 @@
 #   make test         everything, against the built wheel
 #   make check        lint, types, floors and unit tests, in under a minute
 #   make bench        the benchmarks
+#   make tools        Prometheus, for the tests that ask a real one (`make test` fetches it, too)
 #   make bench-gates  the gates against other rules: minutes, writes docs/benchmarks/gates.md
 #   make docs         the documentation as a site, in build/docs
 #   make clean        removes what these made

@@ -20,6 +20,7 @@ LARGEST = 4 * 1024 * 1024
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SECRET = re.compile(r"authorization|cookie|token|secret|password|api[-_]?key|credential|signature", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{(?:env|file):[^}]*\}")
+_LOOPBACK = re.compile(r"https?://(localhost|127(\.\d+){3}|\[::1\])(?=[:/?#]|$)")
 _SHOWN = 200
 
 
@@ -88,7 +89,7 @@ class Door:
     def __init__(self, options: DoorOptions, context: Context) -> None:
         self._options = options
         self._resolve = context.resolve
-        self._http = Http(connections=8)
+        self._http = Http(direct=_LOOPBACK.match(options.url) is not None, connections=8)
 
     async def ask(
         self,

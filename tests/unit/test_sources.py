@@ -81,7 +81,7 @@ def test_the_sides_the_window_and_the_marks() -> None:
     assert second.samples["both"].candidate == second.samples["both"].stable == Count(1, 10)
     assert second.samples["alone"].stable is None
     given = {spec: {"n": number} for number, (spec, _) in enumerate(metric.asked[:3], 1)}
-    assert {spec: since for spec, since in metric.asked[3:]} == given, "each goes on where it was"
+    assert dict(metric.asked[3:]) == given, "each goes on where it was"
 
 
 def test_the_mirror_is_asked_for_on_a_shadow_step() -> None:

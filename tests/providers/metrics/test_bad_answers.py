@@ -78,7 +78,7 @@ ANSWERS = [
     pytest.param(ERROR, {"status": 422}, "problem", "the server answered 422: timeout: query timed out", id="422"),
     pytest.param(b"no", {"status": 401, "kind": "text/plain"}, "problem", "the server answered 401", id="401"),
     pytest.param(GOOD, {"status": 302}, "problem", "the server answered 302, and a redirect is not followed", id="302"),
-    pytest.param(b" " * 5_000_000, {}, "problem", "was answered with more than 4194304 bytes: ask for less", id="large"),
+    pytest.param(b" " * 5_000_000, {}, "problem", "answered with more than 4194304 bytes: ask for less", id="large"),
 ]
 
 
