@@ -46,7 +46,7 @@ _NEARLY = 0.9
 
 Half = tuple[str, int | None, float]
 """Class ("" where the client went away, "*" for a twin that neither side answered), latency in microseconds, when the
-request began."""
+request ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ def _join(joining: Joining, lines: Iterable[bytes], sides: Sides) -> tuple[list[
         elif SUFFIXES["mirror"][0] not in cluster:
             twin = _half(status, flags, us, start, end, sides.stable.timeout_s)
             if cluster != stable:
-                twin = (_ELSEWHERE, None, start)
+                twin = (_ELSEWHERE, None, end)
             waiting = copies.pop(identity, None)
             if waiting is None:
                 live[identity] = twin
@@ -267,8 +267,9 @@ def _given_up(joining: Joining, sides: Sides, now: float) -> int:
 
 
 def _forget(halves: dict[str, Half], before: float) -> int:
-    # In order of their coming; of live ones nothing is told, so that it does not matter which are forgotten.
-    late = [identity for identity, (_, _, start) in halves.items() if start < before]
+    # By their end, as a copy may begin only when its request's body is whole. In order of their coming; of live ones
+    # nothing is told, so that it does not matter which are forgotten.
+    late = [identity for identity, (_, _, end) in halves.items() if end < before]
     for identity in late:
         del halves[identity]
     surplus = list(halves)[: max(len(halves) - MOST_HALVES, 0)]
@@ -290,10 +291,10 @@ def _dropped(joining: Joining, now: float) -> int:
 
 def _half(status: int, flags: str, us: int | None, start: float, end: float, timeout_s: float) -> Half:
     if flags != _ANSWERED:
-        return RESET, None, start
+        return RESET, None, end
     if status:
-        return str(status), us, start
-    return TIMEOUT if end - start >= timeout_s * _NEARLY else _ABANDONED, None, start
+        return str(status), us, end
+    return TIMEOUT if end - start >= timeout_s * _NEARLY else _ABANDONED, None, end
 
 
 def _entry(line: bytes) -> tuple[str, str, float, float, int, str, int | None] | None:
@@ -315,8 +316,8 @@ def _entry(line: bytes) -> tuple[str, str, float, float, int, str, int | None] |
 
 
 def _written(halves: Mapping[str, Half]) -> list[list[Any]]:
-    return [[identity, name, us, round(start, 3)] for identity, (name, us, start) in halves.items()]
+    return [[identity, name, us, round(end, 3)] for identity, (name, us, end) in halves.items()]
 
 
 def _halves(raw: Iterable[list[Any]]) -> dict[str, Half]:
-    return {identity: (name, us, start) for identity, name, us, start in raw}
+    return {identity: (name, us, end) for identity, name, us, end in raw}

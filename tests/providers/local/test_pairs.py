@@ -85,7 +85,7 @@ def requests(seed: int, number: int) -> list[Request]:
             return Leg(end, seen, line(name, cluster, start, end, us=draw.randrange(1, 10**7), **more)), label
 
         kinds = ["fine"] * 6 + ["error", "reset", "cut", "timeout"]
-        copy, copied = leg("green~mirror", GREEN.timeout_s, draw.choice(kinds))
+        copy, copied = leg("green~mirror", GREEN.timeout_s, draw.choice(kinds), start + draw.choice([0.0, 1.5]))
         where = draw.choice(["blue"] * 6 + ["red", ""])
         live, twin = leg(where or "blue", BLUE.timeout_s, draw.choice([*kinds, "gone"]))
         if draw.random() < 0.1:
