@@ -5,13 +5,11 @@ comparison with stable. `blame` excuses an absolute bound: it is on the candidat
 that an incident that hits both is nobody's fault. Where mirrored requests are joined with their live twins the last two
 have a sister each, `paired` and `paired_blame`, of the same hypothesis: pairs see the smaller difference, the legs also
 see what could not be joined.
-
-Many bets are settled at once, because an array of a hundred costs what a single one costs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,8 +48,7 @@ class Purse:
 Wealth = Mapping[Bet, Purse]
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """What one bet is settled by: two streams.
 
     Attributes:
@@ -67,31 +64,13 @@ class Counts:
     expected: ArrayLike = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class PairCounts:
+class PairCounts(NamedTuple):
     """What one bet is settled by: pairs by outcome, numbers or arrays of one shape."""
 
     both_bad: ArrayLike
     only_candidate_bad: ArrayLike
     only_stable_bad: ArrayLike
     neither_bad: ArrayLike
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """One bet of one gate in one poll.
-
-    Attributes:
-        gate, bet, side: which.
-        seen: the counts.
-        index: stable's index of dispersion, by which all counts are divided.
-    """
-
-    gate: Gate
-    bet: Bet
-    side: Side
-    seen: Counts | PairCounts
-    index: float
 
 
 def bets_of(gate: Gate, *, compared: bool, paired: bool = False) -> tuple[Bet, ...]:
@@ -135,24 +114,6 @@ def begun(gate: Gate, bets: Iterable[Bet], side: Side) -> Wealth:
     return {bet: Purse((0.0,) * len(alternatives(gate, bet, side))) for bet in bets}
 
 
-def won(purses: Sequence[Purse], increments: Sequence[Floats]) -> list[Purse]:
-    """What each purse holds after one more poll, in order.
-
-    Args:
-        purses: any.
-        increments: what each of its alternatives won, in the same order.
-    """
-    after: list[Purse | None] = [None] * len(purses)
-    for width in {len(purse.logs) for purse in purses}:
-        places = [at for at, purse in enumerate(purses) if len(purse.logs) == width]
-        rows = np.array([purses[at].logs for at in places]) + np.array([increments[at] for at in places])
-        rows = np.maximum(rows, LOST)
-        means = kernels.log_mean_exp(rows).tolist()
-        for at, logs, mean in zip(places, rows.tolist(), means, strict=True):
-            after[at] = Purse(tuple(logs), mean)
-    return [purse for purse in after if purse is not None]
-
-
 def tolerance_of(gate: Gate, bet: Bet) -> tuple[float, float, float]:
     """(bound of the rate, ratio, slack) that a bet is about; what its kernel has no use for is neutral."""
     if kernel_of(gate, bet) == "bound":
@@ -171,46 +132,12 @@ def settle(gate: Gate, bet: Bet, side: Side, seen: Counts | PairCounts, index: A
         seen: the counts, numbers or arrays.
         index: stable's index of dispersion, by which all counts are divided; a number, or in the counts' shape.
     """
-    return _increments(kernel_of(gate, bet), side, _columns(seen), np.asarray(index), *tolerance_of(gate, bet))
-
-
-def settle_all(settlements: Sequence[Settlement]) -> list[Floats]:
-    """As `settle` for many bets, in order: each kernel is asked once."""
-    alike: dict[tuple[Kernel, Side], list[int]] = {}
-    for at, one in enumerate(settlements):
-        alike.setdefault((kernel_of(one.gate, one.bet), one.side), []).append(at)
-    settled: list[Floats] = [np.empty(0)] * len(settlements)
-    for (kernel, side), places in alike.items():
-        chosen = [settlements[at] for at in places]
-        columns = np.array([_columns(one.seen) for one in chosen], dtype=np.float64).T
-        index = np.array([one.index for one in chosen])
-        rate, ratio, slack = np.array([tolerance_of(one.gate, one.bet) for one in chosen]).T
-        rows = _increments(kernel, side, tuple(columns), index, rate, ratio, slack)
-        for at, row in zip(places, rows, strict=True):
-            settled[at] = row
-    return settled
-
-
-def _columns(seen: Counts | PairCounts) -> tuple[ArrayLike, ...]:
-    if isinstance(seen, PairCounts):
-        return seen.both_bad, seen.only_candidate_bad, seen.only_stable_bad, seen.neither_bad
-    return seen.bad_candidate, seen.bad_stable, seen.total_candidate, seen.total_stable, seen.expected
-
-
-def _increments(
-    kernel: Kernel,
-    side: Side,
-    columns: Sequence[ArrayLike],
-    index: ArrayLike,
-    rate: ArrayLike,
-    ratio: ArrayLike,
-    slack: ArrayLike,
-) -> Floats:
-    first, second, third, fourth = (np.asarray(column) / index for column in columns[:4])
+    kernel, (rate, ratio, slack) = kernel_of(gate, bet), tolerance_of(gate, bet)
+    first, second, third, fourth = (np.asarray(column) / index for column in seen[:4])
     if kernel == "bound":
         return kernels.bound_increments(first, third, rate, side)
-    if kernel == "paired":
-        return kernels.paired_increments(first, second, third, fourth, ratio, slack, side)
-    if kernel == "exact":
-        return kernels.ratio_increments_exact(first, second, third, fourth, columns[4], 1.0, 0.0, side)
-    return kernels.ratio_increments(first, second, third, fourth, ratio, slack, side)
+    if kernel == "ratio":
+        return kernels.ratio_increments(first, second, third, fourth, ratio, slack, side)
+    if isinstance(seen, Counts):
+        return kernels.ratio_increments_exact(first, second, third, fourth, seen.expected, ratio, slack, side)
+    return kernels.paired_increments(first, second, third, fourth, ratio, slack, side)

@@ -43,11 +43,11 @@ def accused(charges: Sequence[Logs], alphas: Sequence[float]) -> Logs:
 def _mean(parts: Sequence[Any]) -> Any:
     if len(parts) == 1:
         return parts[0]
-    if any(isinstance(part, np.ndarray) for part in parts):
+    if np.ndarray in map(type, parts):
         return log_mean_exp(np.stack(np.broadcast_arrays(*parts)), axis=0)
     # One rollout: a hundred of these are asked for in each poll, and an array would cost ten times as much.
     top = max(parts)
-    return top + math.log(math.fsum(math.exp(part - top) for part in parts) / len(parts))
+    return top + math.log(math.fsum([math.exp(part - top) for part in parts]) / len(parts))
 
 
 def _lesser(one: Any, other: Any) -> Any:

@@ -32,9 +32,32 @@ def merge(histograms: Iterable[Histogram]) -> Histogram:
     above = 0
     for histogram in histograms:
         above += histogram.above
-        for lower, upper, n in histogram.buckets:
-            counts[lower, upper] = counts.get((lower, upper), 0) + n
-    return Histogram(tuple((lower, upper, n) for (lower, upper), n in sorted(counts.items())), above)
+        _count(counts, histogram, 1)
+    return _of(counts, above)
+
+
+def moved(window: Histogram, newest: Histogram, oldest: Histogram | None) -> Histogram:
+    """A window of histograms, added up, one step later: with the newest, without the oldest, exactly."""
+    counts: dict[tuple[int, int], int] = {}
+    _count(counts, window, 1)
+    _count(counts, newest, 1)
+    if oldest is None:
+        return _of(counts, window.above + newest.above)
+    _count(counts, oldest, -1)
+    return _of({bounds: n for bounds, n in counts.items() if n}, window.above + newest.above - oldest.above)
+
+
+def _count(counts: dict[tuple[int, int], int], histogram: Histogram, times: int) -> None:
+    if not counts:
+        counts.update({(lower, upper): times * n for lower, upper, n in histogram.buckets})
+        return
+    for lower, upper, n in histogram.buckets:
+        bounds = lower, upper
+        counts[bounds] = counts.get(bounds, 0) + times * n
+
+
+def _of(counts: dict[tuple[int, int], int], above: int) -> Histogram:
+    return Histogram(tuple([(*bounds, counts[bounds]) for bounds in sorted(counts)]), above)
 
 
 class Tail:
@@ -45,9 +68,9 @@ class Tail:
     """
 
     def __init__(self, histogram: Histogram) -> None:
-        self._lower = [lower for lower, _, _ in histogram.buckets]
-        self._upper = [upper for _, upper, _ in histogram.buckets]
-        self._below = list(accumulate((n for _, _, n in histogram.buckets), initial=0))
+        columns: tuple[tuple[int, ...], ...] = tuple(zip(*histogram.buckets, strict=True)) or ((), (), ())
+        self._lower, self._upper, counts = columns
+        self._below = list(accumulate(counts, initial=0))
         self.total = self._below[-1] + histogram.above
         """All requests, with those that got no answer."""
 
@@ -66,6 +89,22 @@ class Tail:
         at = bisect_left(self._below, max(quantile * self.total, 1), lo=1)
         return self._upper[at - 1] if at <= len(self._upper) else None
 
+    def baseline(self, quantile: float) -> Baseline | None:
+        """The bucket bound nearest the quantile, and how much to expect above it; None without any latency.
+
+        The expectation is drawn towards 1 - quantile by the weight of one exceedance, so that a handful of requests
+        does not promise 0.
+        """
+        below, total = self._below, self.total
+        if not below[-1]:
+            return None
+        # The nearest is one of the two bounds around the quantile; an empty bucket's is not a bound of any request.
+        beyond = bisect_left(below, min(quantile * total, below[-1]), lo=1)
+        within = bisect_left(below, below[beyond - 1], lo=1)
+        near = [at for at in (within, beyond) if below[at]]
+        best = min(near, key=lambda at: (abs(below[at] / total - quantile), at))
+        return Baseline(self._upper[best - 1], (total - below[best] + 1) / (total + 1 / (1 - quantile)))
+
 
 def quantile_bound(histogram: Histogram, quantile: float) -> int | None:
     """`Tail.bound`, where only one is wanted."""
@@ -73,19 +112,5 @@ def quantile_bound(histogram: Histogram, quantile: float) -> int | None:
 
 
 def baseline(recent: Histogram, quantile: float) -> Baseline | None:
-    """Stable's bucket bound nearest its quantile, and how much to expect above it; None without any latency.
-
-    The expectation is drawn towards 1 - quantile by the weight of one exceedance, so that a handful of requests does
-    not promise 0.
-    """
-    total = recent.count
-    best: tuple[float, int, int] | None = None
-    below = 0
-    for _, upper, n in recent.buckets:
-        below += n
-        distance = abs(below / total - quantile) if total else 1.0
-        if n and (best is None or distance < best[0]):
-            best = (distance, upper, total - below)
-    if best is None:
-        return None
-    return Baseline(best[1], (best[2] + 1) / (total + 1 / (1 - quantile)))
+    """`Tail.baseline`, where only one is wanted."""
+    return Tail(recent).baseline(quantile)

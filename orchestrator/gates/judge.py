@@ -9,7 +9,7 @@ bet begins with: it can no longer accuse, and its going does not make the others
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,13 +101,18 @@ class _Charge:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
+    """The gates that ask for the same reaction: gate -> its charges, how many there are, whether it fails."""
+
     on_fail: Reaction
-    charges: tuple[_Charge, ...]
+    charges: Mapping[str, Sequence[_Charge]]
+    size: int
+    failed: bool
 
     @property
-    def failed(self) -> bool:
-        charges = self.charges
-        return combine.accused([each.log_fail for each in charges], [each.track.gate.alpha for each in charges]) >= 0
+    def culprit(self) -> str:
+        """The gate with the most evidence."""
+        every = [charge for charges in self.charges.values() for charge in charges]
+        return max(every, key=lambda charge: charge.weight).track.gate.name
 
 
 def judge(state: GateState) -> Judgement:
@@ -118,7 +123,7 @@ def judge(state: GateState) -> Judgement:
     verdicts = tuple(_verdict(state, track, of_group[track.gate.on_fail], tails) for track in state.current())
     for group in groups:
         if group.failed:
-            culprit = max(group.charges, key=lambda charge: charge.weight).track.gate.name
+            culprit = group.culprit
             sentence = next(verdict.sentence for verdict in verdicts if verdict.gate == culprit)
             return Judgement("failed", verdicts, culprit, group.on_fail, sentence)
     if not verdicts:
@@ -136,26 +141,32 @@ def _groups(state: GateState) -> tuple[_Group, ...]:
     reactions: tuple[Reaction, ...] = ("rollback", "pause")
     groups = []
     for reaction in reactions:
-        charges = []
-        for track in state.current():
-            if track.gate.on_fail != reaction:
-                continue
-            for term in track.gate.terms:
-                log_fail = track.log_fail(term, state.stages)
-                if _ended(state, term):
-                    log_fail = min(log_fail, 0.0)
-                charges.append(_Charge(track, term, math.log(track.gate.alpha) + log_fail, log_fail))
-        if charges:
-            groups.append(_Group(reaction, tuple(charges)))
+        charges = {t.gate.name: _charges(state, t) for t in state.current() if t.gate.on_fail == reaction}
+        every = [charge for of_gate in charges.values() for charge in of_gate]
+        if every:
+            logs, alphas = [each.log_fail for each in every], [each.track.gate.alpha for each in every]
+            groups.append(_Group(reaction, charges, len(every), combine.accused(logs, alphas) >= 0))
     return tuple(groups)
+
+
+def _charges(state: GateState, track: Track) -> list[_Charge]:
+    log_alpha = math.log(track.gate.alpha)
+    charges = []
+    for term in track.gate.terms:
+        log_fail = track.log_fail(term, state.stages)
+        if _ended(state, term):
+            log_fail = min(log_fail, 0.0)
+        charges.append(_Charge(track, term, log_alpha + log_fail, log_fail))
+    return charges
 
 
 def _verdict(state: GateState, track: Track, group: _Group, tails: dict[int, Tail]) -> Verdict:
     gate = track.gate
     live = [term for term in gate.terms if not _ended(state, term)]
-    charges = [charge for charge in group.charges if charge.track is track]
+    charges = group.charges[gate.name]
     accused = max(charges, key=lambda charge: charge.weight)
-    name, clause = _decide(state, track, group, live, accused)
+    passing = {term: track.log_pass(term) for term in live}
+    name, clause = _decide(state, track, group, passing, accused)
     own, other = state.latencies_of(gate)
     candidate = _figures(gate, track.candidate, own, tails)
     stable = _figures(gate, track.stable, other, tails) if _compares(state, gate) else None
@@ -166,7 +177,7 @@ def _verdict(state: GateState, track: Track, group: _Group, tails: dict[int, Tai
         candidate=candidate,
         stable=stable,
         log_evidence_fail=max(charge.log_fail for charge in charges),
-        log_evidence_pass=min((track.log_pass(term) for term in live), default=0.0),
+        log_evidence_pass=min(passing.values(), default=0.0),
         unproven=tuple(wording.tolerance(gate, term) for term in live if term not in track.proven),
         notes=_notes(state, track),
         errors=max(track.errors, state.split.off),
@@ -174,10 +185,10 @@ def _verdict(state: GateState, track: Track, group: _Group, tails: dict[int, Tai
 
 
 def _decide(
-    state: GateState, track: Track, group: _Group, live: Sequence[TermName], accused: _Charge
+    state: GateState, track: Track, group: _Group, passing: Mapping[TermName, float], accused: _Charge
 ) -> tuple[VerdictName, str]:
-    """The verdict and the clause that gives its reason."""
-    gate = track.gate
+    """The verdict and the clause that gives its reason; `passing` is log E_pass of the terms that have not ended."""
+    gate, live = track.gate, list(passing)
     if group.failed and accused.weight >= 0:
         return "FAIL", f"beyond the {wording.tolerance(gate, accused.term)}{_blamed(state, gate, accused.term)}"
     if track.errors:
@@ -199,7 +210,7 @@ def _decide(
     requests = track.candidate.requests
     of = f"{wording.count(requests)} of {wording.counted(gate, gate.min_requests)}"
     few = f"{of}, " if requests < gate.min_requests else ""
-    return "CONTINUE", f"needs more evidence ({few}{_way_to_pass(track, live)}% of the way to PASS){ended}"
+    return "CONTINUE", f"needs more evidence ({few}{_way_to_pass(track, passing)}% of the way to PASS){ended}"
 
 
 def _nothing(state: GateState, track: Track, live: Sequence[TermName]) -> str:
@@ -218,16 +229,16 @@ def _nothing(state: GateState, track: Track, live: Sequence[TermName]) -> str:
     return ""
 
 
-def _way_to_pass(track: Track, live: Sequence[TermName]) -> int:
+def _way_to_pass(track: Track, passing: Mapping[TermName, float]) -> int:
     """How far the slowest term is, in percent of the log evidence that it needs; below 100 until it has passed."""
     needed = -math.log(track.gate.beta)
-    slowest = min(track.log_pass(term) for term in live if term not in track.proven)
+    slowest = min(log for term, log in passing.items() if term not in track.proven)
     return max(0, min(99, int(100 * slowest / needed)))
 
 
 def _way_to_fail(group: _Group, accused: _Charge) -> int:
     """How far a term is, in percent of the log evidence with which it would fail its group alone."""
-    needed = -math.log(accused.track.gate.alpha) + math.log(len(group.charges))
+    needed = -math.log(accused.track.gate.alpha) + math.log(group.size)
     return max(0, min(99, int(100 * accused.log_fail / needed)))
 
 

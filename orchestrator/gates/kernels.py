@@ -9,15 +9,15 @@ Each kernel has two sides. "fail" bets against *the candidate is within its tole
 beyond it*. The bet is spread evenly over a grid of alternatives, "the odds of a bad answer are m times those at the
 tolerance"; the wealth is the mean over the grid.
 
-`*_increments` gives the log wealth that each alternative wins in each poll: what `GateState` adds up between two runs
-of the process. `*_evidence` adds the same increments over a whole array of polls: what a simulation of thousands of
-rollouts needs. Neither has a formula of its own.
+`*_won` are the formulas. `*_increments` checks what it is given and asks them for the log wealth that each alternative
+wins in each poll: what `GateState` adds up between two runs of the process. `*_evidence` adds the same increments over
+a whole array of polls: what a simulation of thousands of rollouts needs.
 
 Sources: Ramdas, Grunwald, Vovk, Shafer, "Game-theoretic statistics and safe anytime-valid inference" (2023); Turner,
 Ly, Grunwald, "Generic E-variables for exact sequential k-sample tests" (2024).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -35,6 +35,9 @@ PASS_MULTIPLES_EXACT: tuple[float, ...] = PASS_MULTIPLES[:-1]
 
 STAKES: tuple[float, ...] = tuple(np.geomspace(0.002, 0.95, 16).tolist())
 """Alternatives of the paired bets: the share of the largest stake that cannot ruin the gambler."""
+
+SIGNS: Mapping[Side, float] = {"fail": 1.0, "pass": -1.0}
+"""FAIL bets that the candidate's rate is higher, PASS that it is lower."""
 
 _EDGE = 1e-6
 
@@ -170,7 +173,7 @@ def bound_increments(
         raise ValueError(f"the bound is {bound!r}; it must be a rate from 0 to less than 1")
     grid = _grid(multiples, side, FAIL_MULTIPLES if side == "fail" else PASS_MULTIPLES)
     k, n = _counts((bad,), (total,))
-    return _times_log(k, grid) - n * np.log1p(rate * (grid - 1))
+    return bound_won(k, n, rate, grid)
 
 
 def ratio_increments(
@@ -191,12 +194,7 @@ def ratio_increments(
     ratio, slack = _tolerance(ratio, slack)
     m = _grid(multiples, side, FAIL_MULTIPLES if side == "fail" else PASS_MULTIPLES)
     k_c, k_s, n_c, n_s = _counts((bad_candidate, bad_stable), (total_candidate, total_stable))
-    comparable = (n_c > 0) & (n_s > 0)
-    n_s = np.where(comparable, n_s, 1.0)
-    factor = (ratio * n_c + n_s) / (m * ratio * n_c + n_s)
-    log_factor = np.log(factor)
-    won = _times_log(k_c, m) + (k_c + k_s) * log_factor - n_c * slack * (m * factor - 1)
-    return np.where(comparable, won, 0.0)
+    return ratio_won(k_c, k_s, n_c, n_s, ratio, slack, m)
 
 
 def ratio_increments_exact(
@@ -217,18 +215,7 @@ def ratio_increments_exact(
     guess = np.asarray(stable_rate, dtype=np.float64)[..., np.newaxis]
     if not np.all((guess >= 0) & (guess <= 1)):
         raise ValueError("stable_rate must be a rate from 0 to 1")
-    comparable = (n_c > 0) & (n_s > 0)
-    n_c, n_s = np.where(comparable, n_c, 1.0), np.where(comparable, n_s, 1.0)
-    rate_s = np.clip(guess, _EDGE, 1 - _EDGE)
-    odds_c = m * _odds(ratio * rate_s + slack)
-    rate_c = odds_c / (1 + odds_c)
-    pooled = np.clip((n_c * (rate_c - slack) + n_s * rate_s) / (n_c * ratio + n_s), _EDGE * _EDGE, 1 - _EDGE)
-    # The normaliser covers the null's edge only; what keeps its inside covered is the direction of the two bets,
-    # which clipping may turn round.
-    a, b = odds_c / _odds(ratio * pooled + slack) - 1, _odds(rate_s) / _odds(pooled) - 1
-    a, b = (np.maximum(a, 0.0), np.minimum(b, 0.0)) if side == "fail" else (np.minimum(a, 0.0), np.maximum(b, 0.0))
-    won = _times_log(k_c, 1 + a) + k_s * np.log1p(b) - exact_normaliser(n_c, n_s, a, b, ratio, slack)
-    return np.where(comparable, won, 0.0)
+    return exact_won(k_c, k_s, n_c, n_s, guess, ratio, slack, m, SIGNS[side])
 
 
 def paired_increments(
@@ -259,8 +246,69 @@ def paired_increments(
     if not all(np.all((n >= 0) & (n < np.inf)) for n in given):
         raise ValueError("pairs must be finite counts, none of them negative")
     both, only_c, only_s, neither = (n[..., np.newaxis] for n in given)
+    return paired_won(both, only_c, only_s, neither, ratio, slack, shares, SIGNS[side])
+
+
+# --- the formulas: counts and tolerances broadcast against an axis of alternatives; nothing is checked --------------
+
+
+def bound_won(bad: Floats, total: Floats, bound: Floats, multiples: Floats) -> Floats:
+    """Log wealth of `bound_evidence`."""
+    won: Floats = _times_log(bad, multiples) - total * np.log1p(bound * (multiples - 1))
+    return won
+
+
+def ratio_won(
+    k_c: Floats, k_s: Floats, n_c: Floats, n_s: Floats, ratio: Floats, slack: Floats, multiples: Floats
+) -> Floats:
+    """Log wealth of `ratio_evidence`, from bad ones and totals of candidate and stable."""
+    comparable = (n_c > 0) & (n_s > 0)
+    n_s = np.where(comparable, n_s, 1.0)
+    factor = (ratio * n_c + n_s) / (multiples * ratio * n_c + n_s)
+    won = _times_log(k_c, multiples) + (k_c + k_s) * np.log(factor) - n_c * slack * (multiples * factor - 1)
+    return np.where(comparable, won, 0.0)
+
+
+def exact_won(
+    k_c: Floats,
+    k_s: Floats,
+    n_c: Floats,
+    n_s: Floats,
+    guess: Floats,
+    ratio: float,
+    slack: float,
+    multiples: Floats,
+    sign: Floats | float,
+) -> Floats:
+    """Log wealth of `ratio_evidence_exact`; `sign` says which side, as in SIGNS."""
+    comparable = (n_c > 0) & (n_s > 0)
+    n_c, n_s = np.where(comparable, n_c, 1.0), np.where(comparable, n_s, 1.0)
+    rate_s = np.minimum(np.maximum(guess, _EDGE), 1 - _EDGE)
+    odds_c = multiples * _odds(ratio * rate_s + slack)
+    rate_c = odds_c / (1 + odds_c)
+    pooled = (n_c * (rate_c - slack) + n_s * rate_s) / (n_c * ratio + n_s)
+    pooled = np.minimum(np.maximum(pooled, _EDGE * _EDGE), 1 - _EDGE)
+    # The normaliser covers the null's edge only; what keeps its inside covered is the direction of the two bets,
+    # which clipping may turn round.
+    a = sign * np.maximum(sign * (odds_c / _odds(ratio * pooled + slack) - 1), 0.0)
+    b = sign * np.minimum(sign * (_odds(rate_s) / _odds(pooled) - 1), 0.0)
+    won = _times_log(k_c, 1 + a) + k_s * np.log1p(b) - exact_normaliser(n_c, n_s, a, b, ratio, slack)
+    return np.where(comparable, won, 0.0)
+
+
+def paired_won(
+    both: Floats,
+    only_c: Floats,
+    only_s: Floats,
+    neither: Floats,
+    ratio: Floats,
+    slack: Floats,
+    shares: Floats,
+    sign: Floats | float,
+) -> Floats:
+    """Log wealth of `paired_evidence`; `sign` says which side, as in SIGNS."""
     # The stake is largest where the worst outcome for this side would take all of it.
-    stake = shares / (ratio + slack) if side == "fail" else -shares / (1 - slack)
+    stake = sign * shares / np.where(np.asarray(sign) > 0, ratio + slack, 1 - slack)
     won: Floats = (
         both * np.log1p(stake * (1 - ratio - slack))
         + only_c * np.log1p(stake * (1 - slack))
@@ -277,21 +325,17 @@ def exact_normaliser(n_c: Floats, n_s: Floats, a: Floats, b: Floats, ratio: floa
     """
     end = min(1.0, (1 - slack) / ratio) if ratio > 0 else 1.0
 
-    def value(p: Floats | float) -> Floats:
-        # At most rounding pushes an argument below 0, where the logarithm has its limit, -inf.
-        with np.errstate(divide="ignore"):
-            candidate = np.log(np.maximum(1 + (ratio * p + slack) * a, 0.0))
-            stable = np.log(np.maximum(1 + p * b, 0.0))
-        result: Floats = n_c * candidate + n_s * stable
-        return result
-
     curvature = ratio * a * b * (n_c + n_s)
     flat = curvature == 0
     slope = n_c * ratio * a + n_s * b * (1 + slack * a)
-    # Where the function is almost straight its top lies far outside, at infinity for all that floats can say.
-    with np.errstate(over="ignore"):
-        inner = np.clip(-slope / np.where(flat, 1.0, curvature), 0.0, end)
-    largest: Floats = np.maximum(np.maximum(value(0.0), value(end)), value(np.where(flat, 0.0, inner)))
+    # Where the function is almost straight its top lies far outside, at infinity for all that floats can say; at most
+    # rounding pushes an argument of a logarithm below 0, where it has its limit, -inf.
+    with np.errstate(over="ignore", divide="ignore"):
+        inner = np.where(flat, 0.0, np.minimum(np.maximum(-slope / np.where(flat, 1.0, curvature), 0.0), end))
+        p = np.stack(np.broadcast_arrays(0.0, end, inner))
+        candidate = np.log(np.maximum(1 + (ratio * p + slack) * a, 0.0))
+        stable = np.log(np.maximum(1 + p * b, 0.0))
+    largest: Floats = np.max(n_c * candidate + n_s * stable, axis=0)
     return largest
 
 
@@ -313,14 +357,15 @@ def _running(increments: Floats) -> Floats:
 
 def _times_log(k: Floats, m: Floats) -> Floats:
     """k ln m, where "no bad answer" at the alternative "never a bad answer" wins nothing and loses nothing."""
-    never = m == 0
-    with np.errstate(invalid="ignore"):
-        return np.where(never, np.where(k > 0, -np.inf, 0.0), k * np.log(np.where(never, 1.0, m)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        won: Floats = np.where(k > 0, k * np.log(m), 0.0)
+    return won
 
 
 def _odds(rate: Floats) -> Floats:
-    bounded = np.clip(rate, _EDGE * _EDGE, 1 - _EDGE)
-    return bounded / (1 - bounded)
+    bounded = np.minimum(np.maximum(rate, _EDGE * _EDGE), 1 - _EDGE)
+    odds: Floats = bounded / (1 - bounded)
+    return odds
 
 
 def _grid(multiples: Sequence[float] | None, side: Side, standard: Sequence[float]) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.gates.bets import Bet, Counts, PairCounts
-from orchestrator.gates.histogram import Baseline, Tail, baseline
+from orchestrator.gates.histogram import Baseline, Tail
 from orchestrator.gates.kernels import Side
 from orchestrator.gates.spec import Gate, TermName, is_error
 from providers.measurement import TIMEOUT, Histogram, Leg, Measurement, Pairs, Sample, Source
@@ -55,6 +55,9 @@ class Reading:
         self._legs: dict[tuple[str, str], Leg] = {}
         self._errors: dict[tuple[int, tuple[str, ...]], int] = {}
         self._known: dict[float, Baseline | None] = {}
+        self._both: dict[tuple[str, bool], tuple[Leg, Leg | None]] = {}
+        self._seen: dict[tuple[object, ...], Counts] = {}
+        self._problems: dict[tuple[int, bool], str] = {}
         self._joined: _Joined | None = None
 
     # --- who --------------------------------------------------------------------------------------
@@ -65,15 +68,23 @@ class Reading:
 
     def candidate(self, gate: Gate) -> Leg:
         """Who is judged: the candidate, or stable where a gate guards it."""
-        if gate.guards_stable:
-            return self._leg(self._sides.stable or "", "live")
-        return self._leg(self._sides.candidate, self.source_of(gate))
+        return self._who(gate)[0]
 
     def stable(self, gate: Gate) -> Leg | None:
         """With whom it is compared, if with anybody."""
-        if gate.guards_stable:
-            return self._sides.before
-        return self._leg(self._sides.stable, "live") if self._sides.stable else None
+        return self._who(gate)[1]
+
+    def _who(self, gate: Gate) -> tuple[Leg, Leg | None]:
+        key = gate.source, gate.guards_stable
+        found = self._both.get(key)
+        if found is None:
+            stable = self._leg(self._sides.stable, "live") if self._sides.stable else None
+            if gate.guards_stable:
+                found = stable or Leg("", "live", 0, {}), self._sides.before
+            else:
+                found = self._leg(self._sides.candidate, self.source_of(gate)), stable
+            self._both[key] = found
+        return found
 
     def _leg(self, deployment: str, source: Source) -> Leg:
         found = self._legs.get((deployment, source))
@@ -97,12 +108,18 @@ class Reading:
             pairs = self._measurement.pairs
             return _unjoinable(pairs) if pairs is not None else ""
         stable = self.stable(gate)
-        problem = _unreadable(gate, self.candidate(gate))
+        problem = self._unreadable(gate, self.candidate(gate))
         if not problem and stable is not None and (gate.relative or gate.blame):
-            problem = _unreadable(gate, stable)
+            problem = self._unreadable(gate, stable)
         if not problem and self._measurement.pairs is not None and self.source_of(gate) == "mirror":
             problem = _unjoinable(self._measurement.pairs)
         return problem
+
+    def _unreadable(self, gate: Gate, leg: Leg) -> str:
+        key = id(leg), gate.metric == "latency"
+        if key not in self._problems:
+            self._problems[key] = _unreadable(gate, leg)
+        return self._problems[key]
 
     def nothing(self, gate: Gate) -> str:
         """Why a gate has no figures in this poll, where its source says so, or ""."""
@@ -134,18 +151,13 @@ class Reading:
         """What settles a bet; all zero where there is nothing to go by."""
         if bet in ("paired", "paired_blame"):
             return self._paired(gate, bet, side)
-        if gate.metric in ("error_rate", "latency"):
-            return self._streams(gate, bet, side)
-        return self._plain(gate, bet, side)
+        return self._streams(gate, bet, side) if _counted_by_legs(gate) else self._plain(gate, bet, side)
 
     def seen(self, gate: Gate) -> tuple[tuple[float, float], tuple[float, float]]:
         """(requests, bad) of the candidate and of stable, as a gate's first term counts them for FAIL."""
         bet: Bet = "relative" if gate.terms[0] == "relative" else "bound"
-        seen = self.counts(gate, bet, "fail")
-        if not isinstance(seen, Counts):
-            raise AssertionError(f"{bet} is settled by two streams")
-        values = (seen.total_candidate, seen.bad_candidate, seen.total_stable, seen.bad_stable)
-        total, bad, total_stable, bad_stable = (_whole(value) for value in values)
+        seen = self._streams(gate, bet, "fail") if _counted_by_legs(gate) else self._plain(gate, bet, "fail")
+        bad, bad_stable, total, total_stable = (_whole(value) for value in seen[:4])
         if gate.metric == "latency" and bet == "relative" and self.known(gate) is None:
             # There was no threshold yet: they are seen, though not judged.
             total, total_stable = self.requests(gate), self._total_stable(gate)
@@ -174,7 +186,7 @@ class Reading:
     def known(self, gate: Gate) -> Baseline | None:
         """What stable's past says about a latency gate's quantile."""
         if gate.quantile not in self._known:
-            self._known[gate.quantile] = baseline(self._recent, gate.quantile)
+            self._known[gate.quantile] = self._tail(self._recent).baseline(gate.quantile)
         return self._known[gate.quantile]
 
     def joined(self, gate: Gate, so_far: int | None) -> int | None:
@@ -194,12 +206,27 @@ class Reading:
     # --- two streams ------------------------------------------------------------------------------
 
     def _streams(self, gate: Gate, bet: Bet, side: Side) -> Counts:
-        if gate.metric == "latency" and bet == "relative" and self.known(gate) is None:
-            return Counts(0, 0, 0, 0)
-        candidate, stable = self.candidate(gate), self.stable(gate)
+        candidate, stable = self._who(gate)
+        what: tuple[object, ...]
+        if gate.metric == "error_rate":
+            what = gate.codes
+        else:
+            what = (side, gate.quantile, gate.ratio) if bet == "relative" else (side, gate.max)
+        # Bets and gates that ask for the same counts share them: most of them do.
+        key = id(candidate), id(stable), what
+        found = self._seen.get(key)
+        if found is None:
+            found = self._seen[key] = self._counted(gate, bet, side, candidate, stable)
+        return found
+
+    def _counted(self, gate: Gate, bet: Bet, side: Side, candidate: Leg, stable: Leg | None) -> Counts:
+        expected = 0.0
+        if gate.metric == "latency" and bet == "relative":
+            known = self.known(gate)
+            if known is None:
+                return Counts(0, 0, 0, 0)
+            expected = known.rate
         bad, total = self._bad(gate, bet, side, candidate, of_stable=False), self._total(gate, candidate)
-        known = self.known(gate) if gate.metric == "latency" and gate.relative else None
-        expected = known.rate if known is not None else 0.0
         if stable is None:
             return Counts(bad, 0, total, 0, expected)
         return Counts(
@@ -355,11 +382,17 @@ def _points(gate: Gate, bet: Bet, sample: Sample) -> Counts:
     return Counts(sum(1 for own, other in both if own > ratio * other + increase), 0, len(both), 0)
 
 
+def _counted_by_legs(gate: Gate) -> bool:
+    return gate.metric in ("error_rate", "latency")
+
+
 def _times(ratio: float, threshold: float) -> float:
     return round(ratio * threshold, 6)  # 1.1 * 3000 must meet the bound at 3300
 
 
 def _whole(value: Any) -> float:
+    if type(value) is int:
+        return value
     number = float(value)
     return int(number) if number.is_integer() else number
 

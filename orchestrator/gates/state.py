@@ -16,16 +16,16 @@ What is accepted: a poll in which one side got no request is not compared; warm-
 within.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.gates import bets
-from orchestrator.gates.bets import Bet, Purse, Settlement
-from orchestrator.gates.histogram import merge
-from orchestrator.gates.kernels import Side
+from orchestrator.gates.bets import Bet, Purse
+from orchestrator.gates.histogram import merge, moved
 from orchestrator.gates.reading import Reading, Sides
-from orchestrator.gates.spec import Gate
+from orchestrator.gates.settling import Settlement, settle_all
+from orchestrator.gates.spec import Gate, TermName
 from orchestrator.gates.split import Split
 from orchestrator.gates.spread import Spread
 from orchestrator.gates.track import Start, Track, interrupted, latched
@@ -34,6 +34,7 @@ from providers.measurement import Histogram, Leg, Measurement, Source
 BASELINE_POLLS = 10
 MOST_BEFORE = 720
 """Polls of stable that are kept for the gates that guard it."""
+_NOTHING = Spread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class GateState:
         paired: mirrored requests are joined with their live twins in this stage.
         warmed: seconds in which the candidate had traffic so far.
         baseline: stable's latencies in the polls before.
+        recent: all of them in one; None where they have not been added up.
         before: stable's legs from before the stage, oldest first, that no poll has been compared with yet.
         latencies: what is shown of this stage's latencies: `deployment~source~warm-up` -> all of them.
         split: whether requests go where they were sent.
@@ -68,6 +70,7 @@ class GateState:
     paired: bool = False
     warmed: float = 0.0
     baseline: tuple[Histogram, ...] = ()
+    recent: Histogram | None = None
     before: tuple[Leg, ...] = ()
     latencies: Mapping[str, Histogram] = field(default_factory=dict)
     split: Split = field(default_factory=Split)
@@ -181,10 +184,12 @@ class GateState:
             return self
         stable = self.stable if self.compared else None
         sides = Sides(self.candidate, self.source, stable, self.before[0] if self.before else None)
-        reading = Reading(measurement, sides, merge(self.baseline))
+        recent = merge(self.baseline) if self.recent is None else self.recent
+        reading = Reading(measurement, sides, recent)
         looked = [self._looked(track, reading, 0.0 if gap else seconds) for track in self.current()]
         after = {track.gate.name: track for track in _settled(looked)}
         guarded = any(track.gate.guards_stable for track in after.values())
+        baseline, recent = (self.baseline, recent) if gap else self._next_baseline(measurement, recent)
         warmed = self.warmed
         if any(leg.requests for leg in measurement.legs if leg.deployment == self.candidate):
             warmed += seconds
@@ -192,7 +197,8 @@ class GateState:
             self,
             tracks=tuple(after.get(track.gate.name, track) for track in self.tracks),
             warmed=warmed,
-            baseline=self.baseline if gap else self._next_baseline(measurement),
+            baseline=baseline,
+            recent=recent,
             before=self.before[1:] if guarded else self.before,
             latencies=self._next_latencies(reading),
             split=self._next_split(measurement),
@@ -207,43 +213,57 @@ class GateState:
         problem = reading.problem(gate)
         if problem:
             spread = interrupted(track.spread)
-            return _Looked(replace(track, error=problem, errors=track.errors + 1, spread=spread))
+            return _Looked(track, {"error": problem, "errors": track.errors + 1, "spread": spread})
         requests = reading.requests(gate)
-        before, after = dict(track.spread or {}), dict(track.spread or {})
+        before = track.spread or {}
+        spread = dict(before)
         for term in gate.terms if minute else ():
             clusters = reading.clusters(gate, term)
             if clusters is not None:
-                after[term] = before.get(term, Spread()).add(*clusters, minute)
-        nothing = reading.nothing(gate)
-        track = replace(track, spread=after, seen=track.seen + requests, nothing=nothing, error="", errors=0)
+                spread[term] = before.get(term, _NOTHING).add(*clusters, minute)
+        changes: dict[str, Any] = {
+            "spread": spread,
+            "seen": track.seen + requests,
+            "nothing": reading.nothing(gate),
+            "error": "",
+            "errors": 0,
+        }
         if self.warmed < gate.warm_up:
-            return _Looked(track)
+            return _Looked(track, changes)
         own, other = reading.seen(gate)
-        track = replace(
-            track,
-            polls=track.polls + 1,
-            candidate=track.candidate.add(own),
-            stable=track.stable.add(other),
-            joined=reading.joined(gate, track.joined),
-            examples=reading.examples(gate, track.examples),
-        )
-        if not requests:
-            return _Looked(track)
+        changes |= {
+            "polls": track.polls + 1,
+            "candidate": track.candidate.add(own),
+            "stable": track.stable.add(other),
+            "joined": reading.joined(gate, track.joined),
+            "examples": reading.examples(gate, track.examples),
+        }
+        return _Looked(track, changes, self._settlements(track, reading, before) if requests else ())
+
+    def _settlements(self, track: Track, reading: Reading, spread: Mapping[TermName, Spread]) -> tuple[Settlement, ...]:
+        """The bets that a poll settles; `spread` is what was known before it."""
+        gate = track.gate
         compared = reading.stable(gate) is not None
         placed = bets.bets_of(gate, compared=compared, paired=self.paired)
-        settlements: list[Settlement] = []
-        for side, chosen in (("fail", placed), ("pass", tuple(track.passing or ()))):
-            for bet in chosen:
-                index = before.get(bets.TERM_OF[bet], Spread()).index if gate.dispersion else 1.0
-                settlements.append(Settlement(gate, bet, side, reading.counts(gate, bet, side), index))  # type: ignore[arg-type]
-        return _Looked(track, tuple(settlements))
+        index = {term: moments.index for term, moments in spread.items()} if gate.dispersion else {}
+        settlements = []
+        for bet in placed:
+            purses = tuple([start.wealth[bet] for start in track.starts if _settles(start, bet, placed)])
+            if purses:
+                seen, by = reading.counts(gate, bet, "fail"), index.get(bets.TERM_OF[bet], 1.0)
+                settlements.append(Settlement(gate, bet, "fail", seen, by, purses))
+        for bet, purse in (track.passing or {}).items():
+            seen, by = reading.counts(gate, bet, "pass"), index.get(bets.TERM_OF[bet], 1.0)
+            settlements.append(Settlement(gate, bet, "pass", seen, by, (purse,)))
+        return tuple(settlements)
 
-    def _next_baseline(self, measurement: Measurement) -> tuple[Histogram, ...]:
+    def _next_baseline(self, measurement: Measurement, recent: Histogram) -> tuple[tuple[Histogram, ...], Histogram]:
         wanted = any(track.gate.metric == "latency" and track.gate.relative for track in self.tracks)
         latency = measurement.leg(self.stable, "live").latency if self.compared and self.stable else None
         if not wanted or latency is None or not latency.buckets:
-            return self.baseline
-        return (*self.baseline, latency)[-BASELINE_POLLS:]
+            return self.baseline, recent
+        oldest = self.baseline[0] if len(self.baseline) == BASELINE_POLLS else None
+        return (*self.baseline, latency)[-BASELINE_POLLS:], moved(recent, latency, oldest)
 
     def _next_latencies(self, reading: Reading) -> Mapping[str, Histogram]:
         found = dict(self.latencies)
@@ -292,53 +312,41 @@ class GateState:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """One gate after a look at a poll, and the bets that the poll settles."""
+    """What a look at a poll changes about one gate, and the bets that the poll settles."""
 
     track: Track
+    changes: Mapping[str, Any]
     settlements: tuple[Settlement, ...] = ()
 
 
 def _settled(looked: Sequence[_Looked]) -> list[Track]:
     """The gates with what their bets won; all bets of all gates in one go."""
-    increments = bets.settle_all([one for each in looked for one in each.settlements])
-    targets: list[tuple[int, Side, int, Bet]] = []
-    purses: list[Purse] = []
-    won = []
-    at = 0
-    for place, each in enumerate(looked):
-        fail = {one.bet for one in each.settlements if one.side == "fail"}
-        for one in each.settlements:
-            increment, at = increments[at], at + 1
-            if one.side == "pass":
-                targets.append((place, "pass", 0, one.bet))
-                purses.append((each.track.passing or {})[one.bet])
-                won.append(increment)
-                continue
-            for number, start in enumerate(each.track.starts):
-                if one.bet in start.wealth and not _stands_still(start, one.bet, fail):
-                    targets.append((place, "fail", number, one.bet))
-                    purses.append(start.wealth[one.bet])
-                    won.append(increment)
-    after: dict[tuple[int, Side, int], dict[Bet, Purse]] = {}
-    for (place, side, number, bet), purse in zip(targets, bets.won(purses, won), strict=True):
-        after.setdefault((place, side, number), {})[bet] = purse
+    after = iter(settle_all([one for each in looked for one in each.settlements]))
     tracks = []
-    for place, each in enumerate(looked):
-        track = each.track
-        if each.settlements:
-            starts = tuple(
-                replace(start, wealth={**start.wealth, **after.get((place, "fail", number), {})})
-                for number, start in enumerate(track.starts)
-            )
-            passing = {**(track.passing or {}), **after.get((place, "pass", 0), {})}
-            track = latched(replace(track, starts=starts, passing=passing))
-        tracks.append(track)
+    for each in looked:
+        if not each.settlements:
+            tracks.append(replace(each.track, **each.changes))
+            continue
+        fail: dict[Bet, Iterator[Purse]] = {}
+        passing: dict[Bet, Purse] = {}
+        for one in each.settlements:
+            if one.side == "fail":
+                fail[one.bet] = iter(next(after))
+            else:
+                (passing[one.bet],) = next(after)
+        starts = tuple([_won(start, fail) for start in each.track.starts])
+        tracks.append(latched(replace(each.track, **each.changes, starts=starts, passing=passing)))
     return tracks
 
 
-def _stands_still(start: Start, bet: Bet, placed: set[Bet]) -> bool:
+def _won(start: Start, after: Mapping[Bet, Iterator[Purse]]) -> Start:
+    settled = {bet: next(purses) for bet, purses in after.items() if _settles(start, bet, after)}
+    return Start(start.stage, start.blamed, {**start.wealth, **settled})
+
+
+def _settles(start: Start, bet: Bet, placed: Container[Bet]) -> bool:
     # An earlier incident that stable shared must not count once stable is gone to share the next.
-    return bet == "bound" and start.blamed and "blame" not in placed
+    return bet in start.wealth and not (bet == "bound" and start.blamed and "blame" not in placed)
 
 
 def _seconds(measurement: Measurement) -> float:

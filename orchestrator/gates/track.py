@@ -5,7 +5,7 @@ evidence of a term is `combine`'s business.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.gates import combine
@@ -33,11 +33,12 @@ class Start:
 
     def log(self, term: TermName) -> float:
         """log E_fail of a term; 0 where it has no bet."""
-        own = [purse.log for bet, purse in self.wealth.items() if bet in _PLAIN[term]]
-        if term == "bound":
-            excuses = [purse.log for bet, purse in self.wealth.items() if bet in _EXCUSES]
-            return combine.excused(own[0], combine.mixed(excuses)) if own and self.blamed else (own or [0.0])[0]
-        return combine.mixed(own) if own else 0.0
+        own = _logs(self.wealth, _PLAIN[term])
+        if not own:
+            return 0.0
+        if term == "bound" and self.blamed:
+            return combine.excused(own[0], combine.mixed(_logs(self.wealth, _EXCUSES)))
+        return combine.mixed(own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class Tally:
 
     def add(self, counts: tuple[float, float]) -> "Tally":
         """With one more poll of (requests, bad)."""
-        return Tally(self.requests + counts[0], self.bad + counts[1])
+        requests, bad = counts
+        return Tally(self.requests + requests, self.bad + bad) if requests or bad else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +96,26 @@ class Track:
     def log_pass(self, term: TermName) -> float:
         """log E_pass of a term in this stage; 0 where it has no bet."""
         wealth = self.passing or {}
-        own = [purse.log for bet, purse in wealth.items() if bet in _PLAIN[term]]
-        if term == "bound":
-            excuses = [purse.log for bet, purse in wealth.items() if bet in _EXCUSES]
-            if own and excuses:
-                return combine.mixed([own[0], combine.mixed(excuses)])
-        return combine.mixed(own) if own else 0.0
+        own = _logs(wealth, _PLAIN[term])
+        if not own:
+            return 0.0
+        excuses = _logs(wealth, _EXCUSES) if term == "bound" else []
+        return combine.mixed([own[0], combine.mixed(excuses)]) if excuses else combine.mixed(own)
 
 
 def latched(track: Track) -> Track:
     """With the terms that have passed now; what has passed in a stage stays so."""
-    if track.candidate.requests < track.gate.min_requests:
+    terms = track.gate.terms
+    if len(track.proven) == len(terms) or track.candidate.requests < track.gate.min_requests:
         return track
+    # Where a term has no bet its evidence is 0, which proves nothing.
     wanted = -math.log(track.gate.beta)
-    proven = [
-        term
-        for term in track.gate.terms
-        if term in track.proven or (_places(track, term) and track.log_pass(term) >= wanted)
-    ]
-    return replace(track, proven=tuple(proven))
+    proven = tuple(term for term in terms if term in track.proven or track.log_pass(term) >= wanted)
+    return track if proven == track.proven else replace(track, proven=proven)
 
 
-def _places(track: Track, term: TermName) -> bool:
-    return any(bet in _PLAIN[term] for bet in track.passing or {})
+def _logs(wealth: Wealth, bets: Sequence[Bet]) -> list[float]:
+    return [wealth[bet].log for bet in bets if bet in wealth]
 
 
 def interrupted(spread: Mapping[TermName, Spread] | None) -> Mapping[TermName, Spread] | None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.gates.histogram import Tail, baseline, merge, quantile_bound
+from orchestrator.gates.histogram import Tail, baseline, merge, moved, quantile_bound
 from orchestrator.gates.spread import Spread
 from providers.measurement import Histogram
 
@@ -63,6 +63,35 @@ def test_the_baseline_is_the_bound_nearest_the_quantile():
     assert baseline(Histogram(), 0.95) is None
     assert baseline(Histogram(above=3), 0.95) is None
     assert baseline(Histogram(((10, 12, 1),)), 0.95).threshold == 12
+
+
+buckets = st.lists(st.integers(0, 9), min_size=6, max_size=6).map(
+    lambda counts: Histogram(tuple((10 * at, 10 * at + 10, n) for at, n in enumerate(counts, 1) if n), counts[0] % 3)
+)
+
+
+@given(st.lists(buckets, min_size=1, max_size=9), st.integers(1, 4))
+def test_a_window_that_moves_is_what_is_in_it_added_up(polls, length):
+    window, held = Histogram(), ()
+    for newest in polls:
+        window = moved(window, newest, held[0] if len(held) == length else None)
+        held = (*held, newest)[-length:]
+        assert window == merge(held)
+
+
+@given(buckets, st.sampled_from([0.5, 0.75, 0.9, 0.95, 0.999]))
+def test_the_baseline_is_no_further_from_the_quantile_than_any_other_bound(histogram, quantile):
+    found, below = baseline(histogram, quantile), 0
+    distances = {}
+    for _, upper, n in histogram.buckets:
+        below += n
+        distances[upper] = abs(below / histogram.count - quantile)
+    if not distances:
+        assert found is None
+        return
+    assert found.threshold == min(distances, key=lambda upper: (distances[upper], upper))
+    above = sum(n for _, upper, n in histogram.buckets if upper > found.threshold) + histogram.above
+    assert found.rate == pytest.approx((above + 1) / (histogram.count + 1 / (1 - quantile)))
 
 
 def test_with_even_traffic_the_index_is_variance_over_mean():
