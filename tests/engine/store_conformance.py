@@ -268,7 +268,7 @@ class StoreConformance:
             assert stored is not None
             assert stored.gates == gates(logs)
             wealth = stored.gates.tracks[0].starts[0].wealth
-            assert {own[0] for own in wealth.values()} == {logs}
+            assert {purse.log for purse in wealth.values()} == {purse.logs[0] for purse in wealth.values()} == {logs}
 
     async def test_an_adopted_bundle_has_to_be_kept_first(self, store: Store) -> None:
         story = Story()

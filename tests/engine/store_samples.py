@@ -37,6 +37,7 @@ from orchestrator.events import (
     TaskTried,
     Waited,
 )
+from orchestrator.gates.bets import Purse
 from orchestrator.gates.judge import Figures, Judgement, Verdict
 from orchestrator.gates.spec import Gate
 from orchestrator.gates.state import GateState
@@ -140,8 +141,8 @@ def gates(logs: float = -math.inf) -> GateState:
     began = GateState.begin((gate, Gate("slow", "latency", max=250_000)), 3)
     entered = began.enter(0, (gate,), "green", "blue", "mirror")
     track = entered.tracks[0]
-    starts = (Start(0, True, {bet: (logs, None, *own[2:]) for bet, own in track.starts[0].wealth.items()}),)
-    spoiled = replace(track, starts=starts, candidate=Tally(8, 1, Histogram(((0, 10, 7),), 1)), seen=8)
+    starts = (Start(0, True, {bet: Purse((logs, *own.logs[1:]), logs) for bet, own in track.starts[0].wealth.items()}),)
+    spoiled = replace(track, starts=starts, candidate=Tally(8, 1), seen=8)
     return replace(
         entered, tracks=(spoiled, *entered.tracks[1:]), warmed=0.1 + 0.2, baseline=(Histogram(((0, 7, 2),)),)
     )
