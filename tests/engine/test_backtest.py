@@ -33,9 +33,10 @@ GUARDED = """
   - canary: 30%
     gates: [errors]
     hold: 10s
-  - promote: 100%
-    hold: 20s
   - wait: 10s
+  - promote: 100%
+    gates: [errors]
+    hold: 5s
 """
 
 
@@ -99,7 +100,7 @@ SCENES = {
 async def test_it_stops_where_the_driver_stopped(lab, scene: str) -> None:
     lab.steps = UNTESTED
     lab.cloud.behave("shop", "green", SCENES[scene])
-    rollout = await lab.run()
+    rollout = await lab.run(exit_on_pause=True)
     _, recording, done = await again(lab)
     live = driven(lab.seen)
     assert live
@@ -124,7 +125,7 @@ async def test_a_regression_in_the_middle_of_a_canary(lab) -> None:
         lab.cloud.behave("shop", "green", Behaviour(error_rate=0.15))
 
     changing = asyncio.ensure_future(worse())
-    rollout = await lab.run()
+    rollout = await lab.run(exit_on_pause=True)
     await changing
     assert rollout.phase == "rolled_back"
     _, _, done = await again(lab)
@@ -135,13 +136,12 @@ async def test_a_regression_in_the_middle_of_a_canary(lab) -> None:
 
 async def test_between_gated_steps_the_guards_watch_as_long_as_they_did(lab) -> None:
     lab.steps = GUARDED
-    await lab.run()
+    rollout = await lab.run(exit_on_pause=True)
+    assert rollout.phase == "succeeded", rollout.reason
     _, _, done = await again(lab)
     live = driven(lab.seen)
-    assert {"canary 10%", "wait 30s", "canary 30%"} <= {stage for stage, *_ in live}
-    ours = replayed(done)
-    same([each for each in live if each[0] in {stage for stage, *_ in ours}], ours)
-    assert [stage for stage, *_ in ours][-1] == "canary 30%"
+    assert {"canary 10%", "wait 30s", "canary 30%", "wait 10s", "promote 100%"} <= {stage for stage, *_ in live}
+    same(live, replayed(done))
 
 
 async def test_a_guard_that_stops_a_wait(lab) -> None:
@@ -153,7 +153,7 @@ async def test_a_guard_that_stops_a_wait(lab) -> None:
         lab.cloud.behave("shop", "green", Behaviour(error_rate=0.5))
 
     changing = asyncio.ensure_future(worse())
-    rollout = await lab.run()
+    rollout = await lab.run(exit_on_pause=True)
     await changing
     _, _, done = await again(lab)
     same(driven(lab.seen), replayed(done))
@@ -176,7 +176,7 @@ async def test_the_budget(lab) -> None:
     lab.steps = "  - deploy: green\n  - canary: 10%\n    gates: [errors]\n    hold: 10m\n"
     lab.cloud.behave("shop", "green", Behaviour(error_rate=0.04))
     lab.cloud.behave("shop", "blue", Behaviour(error_rate=0.04))
-    rollout = await lab.run()
+    rollout = await lab.run(exit_on_pause=True)
     assert rollout.rollback == "budget"
     _, _, done = await again(lab)
     assert (done.outcome, done.stopped.cause) == ("rolled_back", "budget")
@@ -191,7 +191,7 @@ async def test_a_stricter_plan_stops_sooner_and_a_laxer_one_runs_out(lab) -> Non
     lab.steps = UNTESTED
     lab.cloud.behave("shop", "green", Behaviour(error_rate=0.15))
     lab.cloud.behave("shop", "blue", Behaviour(error_rate=0.0))
-    rollout = await lab.run()
+    rollout = await lab.run(exit_on_pause=True)
     assert rollout.phase == "rolled_back"
     _, recording, own = await again(lab)
     plan = PLAN.format(world=lab.world, rate=lab.rate) + UNTESTED
@@ -207,7 +207,7 @@ async def test_a_stricter_plan_stops_sooner_and_a_laxer_one_runs_out(lab) -> Non
 
 async def test_live_evidence_is_no_proof_for_a_shadow_step_and_copies_none_for_a_canary(lab) -> None:
     lab.steps = "  - deploy: green\n  - canary: 10%\n    gates: [errors]\n    hold: 10s\n"
-    await lab.run()
+    await lab.run(exit_on_pause=True)
     _, _, done = await again(
         lab, "  - deploy: green\n  - shadow: 10%\n    gates: [errors]\n  - promote: 100%\n    gates: [errors]\n"
     )
@@ -217,14 +217,14 @@ async def test_live_evidence_is_no_proof_for_a_shadow_step_and_copies_none_for_a
 
 
 async def test_another_split_is_told(lab) -> None:
-    await lab.run()
+    await lab.run(exit_on_pause=True)
     _, _, done = await again(lab, "  - deploy: green\n  - canary: 40%\n    gates: [errors]\n    hold: 5s\n")
     (told,) = [note for note in done.notes if note.startswith("canary 40%")]
     assert re.match(r"canary 40%: in the recording the candidate got to answer 1[0-9](\.\d)?% of the live ", told), told
 
 
 async def test_a_gate_without_figures_is_named_and_never_passed(lab) -> None:
-    await lab.run()
+    await lab.run(exit_on_pause=True)
     found, recording, _ = await again(lab)
     blind = tuple(
         replace(
@@ -270,7 +270,7 @@ def as_csv(recording: Recording) -> str:
 async def test_a_file_with_the_same_figures_stops_at_the_same_measurement(lab, scene: str) -> None:
     lab.steps = UNTESTED
     lab.cloud.behave("shop", "green", SCENES[scene])
-    await lab.run()
+    await lab.run(exit_on_pause=True)
     found, recording, done = await again(lab)
     text = as_csv(recording)
     file = recording_of(text, "shop.csv", found.roles, candidate=None, stable=None, gaps=True)
