@@ -50,11 +50,14 @@ async def again(lab, plan: str | None = None) -> tuple[Preview, Recording, Repla
 
 
 def driven(events: list[Event]) -> list[tuple[str, str, str, int]]:
-    """(stage, outcome, reason, last measurement) of every stage in which a gate was asked, as the driver wrote it."""
+    """(stage, outcome, reason, last measurement) of every stage in which a gate was asked, as the driver wrote it.
+
+    A measurement of no length says nothing, and is not replayed.
+    """
     told, stage, last, measured = [], "", 0, False
     for event in events:
         match event.body:
-            case Measured(measurement=number):
+            case Measured(measurement=number, start=start, end=end) if end > start:
                 last, measured = number, True
             case StageEnded(outcome="passed", reason=reason):
                 told += [(stage, "passed", reason, last)] if measured else []
