@@ -209,7 +209,8 @@ def _towards(s: Situation, stage: Stage, target: Target) -> Decision:
         replace_existing=bool(r.options.get("replace")),
         capabilities=s.capabilities,
     )
-    if stage.watched and not stage.gates and not r.progress.leaving:
+    exposed = stage.guards or stage.budget is not None
+    if exposed and not stage.gates and not r.progress.leaving:
         # A deployment takes its time, and the candidate answers clients meanwhile.
         harm = holding.condemned(s, stage)
         if harm is not None:

@@ -348,7 +348,7 @@ class Driver:
 
     async def _reach(self, stage: Stage) -> None:
         evidence, bad = None, 0
-        if stage.gates:
+        if stage.gates or stage.remembers:
             try:
                 evidence, bad = await measuring.open_stage(
                     self._provider, self._metrics, self.rollout, self.stages, stage, self._evidence, anew=self._anew
@@ -356,7 +356,7 @@ class Driver:
             except ProviderError as error:
                 await self._cannot_measure(str(error))
                 return
-            self._anew = False
+            self._anew = self._anew and not stage.gates
         hold_until, deadline = stage_clocks(stage, self._clock(), self.rollout.progress)
         # In an advisory rollout the split is somebody else's: remembered as it was found.
         found = Snapshot.of(self._observed) if self.rollout.advisory else None

@@ -11,6 +11,7 @@ from orchestrator.events import Event
 from orchestrator.rollout import Rollout, StageRecord
 from orchestrator.store.memory import MemoryStore
 from providers.actions import SetTraffic
+from providers.errors import Temporary
 from providers.memory import Behaviour
 from providers.memory.provider import MemoryProvider
 
@@ -22,6 +23,8 @@ endpoint: {file: endpoint.yml}
 deployments: {blue: {file: blue.yml}, green: {file: green.yml}}
 gates: {errors: {metric: error_rate, max: 5%, warm_up: 0s, interval: 1s}}
 """
+TOP = HEAD.partition("gates:")[0]
+"""A plan up to its gates."""
 Lab = Any
 """Of tests/engine/conftest.py."""
 Before = Callable[[Lab], Awaitable[None] | None]
@@ -126,3 +129,30 @@ def when(lab: Lab, kind: str, act: Callable[[], object], **fields: object) -> No
 def behaving(**green: Any) -> Before:
     """green acts so, blue as always."""
     return lambda lab: lab.cloud.behave("shop", "green", Behaviour(**green))
+
+
+def judged(
+    metric: str, *lines: str, step: str = "canary: 50%", hold: str = "2s", deadline: str = "15s", top: str = ""
+) -> str:
+    """A plan with one gate, which has FIELD as its last field, and one step that it judges."""
+    fields = "".join(f"    {line}\n" for line in (f"metric: {metric}", *lines, "FIELD"))
+    gated = f"  - {step}\n    gates: it\n    hold: {hold}\n    deadline: {deadline}\n"
+    return f"{TOP}{top}\ngates:\n  it:\n{fields}steps:\n  - deploy: green\n{gated}"
+
+
+def fast(*lines: str) -> tuple[str, ...]:
+    """With a measurement a second, from the first request on."""
+    return (*lines, "interval: 1s", "warm_up: 0s")
+
+
+def ends(ran: list[Ran]) -> list[str]:
+    return [each.end for each in ran]
+
+
+def verdict(ran: Ran):
+    """What the gate said last."""
+    return ran.of("measured")[-1].body.judgement.verdicts[0]
+
+
+def unreadable(lab: Lab) -> None:
+    lab.cloud.fail_next("measure", Temporary("no answer"), times=9)

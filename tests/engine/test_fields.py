@@ -11,19 +11,21 @@ from types import ModuleType
 import pytest
 from pydantic import BaseModel
 
-from plans.gates import GATES
+from plans.gates import KINDS, Tolerance
 from plans.model import Budget, FileRef, InlineSpec, Load, Notification, OnRollback, Plan, ProviderRef
 from plans.steps import STEPS, Expect, InlineRequest, Until
 
 PARTS: tuple[type[BaseModel], ...] = (
     *(ProviderRef, FileRef, InlineSpec, Load, Budget, OnRollback, Notification),
-    *(Expect, InlineRequest, Until),
+    *(Expect, InlineRequest, Until, Tolerance),
 )
-MODELS: Mapping[str, type[BaseModel]] = {"plan": Plan, **STEPS, **GATES, **{part.__name__: part for part in PARTS}}
+MODELS: Mapping[str, type[BaseModel]] = {"plan": Plan, **STEPS, **KINDS, **{part.__name__: part for part in PARTS}}
 GATED = ("shadow", "canary", "promote")
 GUARDED = ("test", "wait", "approve", "load")
 
-TOP, STEP, TASK, GATE = (f"engine.test_fields_{part}" for part in ("top", "steps", "tasks", "gates"))
+TOP, STEP, TASK, GATE, PAIRS = (f"engine.test_fields_{part}" for part in ("top", "steps", "tasks", "gates", "pairs"))
+OF_LEGS = ("error_rate", "latency")
+OTHERS = tuple(kind for kind in KINDS if kind not in OF_LEGS)
 ROLES, HUMANS, BUDGET, NOTIFY = (f"engine.test_{part}" for part in ("roles", "humans", "budget", "notify"))
 INHERITED = f"{GATE}:test_a_gates_own_word_counts_before_its_steps_and_that_before_the_plans"
 
@@ -123,7 +125,7 @@ EFFECTS: dict[str, str] = {
     # gates
     **{
         f"{metric}.{field}": f"{GATE}:{test}[{metric}]"
-        for metric in GATES
+        for metric in OF_LEGS
         for field, test in {
             "max": "test_max_is_an_absolute_bound",
             "max_ratio": "test_max_ratio_is_how_many_times_what_stable_has",
@@ -142,10 +144,44 @@ EFFECTS: dict[str, str] = {
             "on_error": "test_on_error_of_a_gate",
         }.items()
     },
-    **{f"{metric}.metric": f"{GATE}:test_metric_is_what_is_looked_at" for metric in GATES},
+    **{f"{metric}.metric": f"{GATE}:test_metric_is_what_is_looked_at" for metric in OF_LEGS},
     "error_rate.max_increase": f"{GATE}:test_max_increase_is_what_comes_on_top_of_it",
     "error_rate.codes": f"{GATE}:test_codes_are_what_counts_as_an_error",
     "latency.quantile": f"{GATE}:test_quantile_is_how_slow_the_slowest_may_be",
+    **{f"{m}.guard": f"{PAIRS}:test_guard_compares_stable_with_itself_before_the_step[{m}]" for m in OF_LEGS},
+    **{
+        f"{metric}.{field}": f"{PAIRS}:{test}[{metric}]"
+        for metric in OTHERS
+        for field, test in {
+            "min_requests": "test_min_requests_come_before_pass",
+            "warm_up": "test_warm_up_is_discarded_at_the_candidates_birth_and_only_there",
+            "interval": "test_interval_is_the_time_between_measurements",
+            "settle": "test_settle_holds_back_the_clocks_of_the_stage",
+            "alpha": "test_alpha_is_how_sure_a_fail_must_be",
+            "beta": "test_beta_is_how_sure_a_pass_must_be",
+            "dispersion": "test_dispersion_makes_what_comes_in_clusters_count_less",
+            "on_fail": "test_on_fail_of_a_gate",
+            "on_no_data": "test_on_no_data_of_a_gate",
+            "on_undecided": "test_on_undecided_of_a_gate",
+            "on_error": "test_on_error_of_a_gate",
+        }.items()
+    },
+    **{f"{metric}.metric": f"{PAIRS}:test_metric_is_what_is_looked_at" for metric in OTHERS},
+    **{
+        f"{metric}.max": f"{PAIRS}:test_max_is_an_absolute_bound[{metric}]" for metric in OTHERS if metric != "slowdown"
+    },
+    "slowdown.max_ratio": f"{PAIRS}:test_max_ratio_of_a_slowdown_is_how_much_longer_the_typical_request_may_take",
+    "prediction.tolerance": f"{PAIRS}:test_tolerance_is_how_far_apart_numbers_count_as_the_same",
+    **{
+        f"Tolerance.{part}": f"{PAIRS}:test_either_part_of_a_tolerance_is_enough[{part}]"
+        for part in ("absolute", "relative")
+    },
+    "prediction.path": f"{PAIRS}:test_path_is_the_part_that_is_compared",
+    "prediction.examples": f"{PAIRS}:test_examples_is_how_many_differing_answers_are_shown",
+    "external.max_ratio": f"{PAIRS}:test_max_ratio_from_elsewhere_is_how_many_times_what_stable_has",
+    "external.max_increase": f"{PAIRS}:test_max_increase_from_elsewhere_is_what_comes_on_top_of_it",
+    "external.blame": f"{PAIRS}:test_blame_of_a_metric_from_elsewhere",
+    "external.source": f"{PAIRS}:test_source_is_which_requests_a_metric_is_asked_about",
 }
 """Field -> the test that shows its effect."""
 
@@ -177,6 +213,7 @@ BESIDES: dict[str, str] = {
     "source: direct": f"{GATE}:test_source_direct_is_what_is_addressed_by_name",
     "max_ratio unless told": f"{GATE}:test_without_max_ratio_it_is_one",
     "blame where there is no stable": f"{ROLES}:test_a_gate_of_the_first_promote_can_still_fail",
+    "bounds of values": f"{PAIRS}:test_bounds_of_values_are_numbers",
     "groups of on_fail": f"{GATE}:test_gates_fail_in_groups_that_ask_for_the_same",
     "decide: no_fail wants its requests": f"{HUMANS}:test_no_fail_still_wants_its_requests",
     "a budget over all steps": f"{BUDGET}:test_it_counts_across_steps_and_what_came_between_them",

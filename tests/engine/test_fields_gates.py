@@ -7,10 +7,21 @@ from datetime import timedelta
 import pytest
 
 from providers.base import Request
-from providers.errors import Temporary
 from providers.memory import Behaviour
 from providers.memory.provider import MemoryProvider
-from tests.engine.field_effects import HEAD, Before, Lab, Ran, behaving, run_each, when
+from tests.engine.field_effects import (
+    TOP,
+    Before,
+    Lab,
+    behaving,
+    ends,
+    fast,
+    judged,
+    run_each,
+    unreadable,
+    verdict,
+    when,
+)
 
 pytestmark = pytest.mark.looptime
 
@@ -21,21 +32,6 @@ TIGHT = {"error_rate": "max: 0.001%", "latency": "max: 7.5ms"}
 """One that nobody could prove, and that nobody breaks."""
 ILL = {"error_rate": {"error_rate": 0.3}, "latency": {"latency_us": 50_000}}
 """How a candidate acts that is beyond every tolerance here."""
-TOP = HEAD.partition("gates:")[0]
-
-
-def judged(
-    metric: str, *lines: str, step: str = "canary: 50%", hold: str = "2s", deadline: str = "15s", top: str = ""
-) -> str:
-    """A plan with one gate, which has FIELD as its last field, and one step that it judges."""
-    fields = "".join(f"    {line}\n" for line in (f"metric: {metric}", *lines, "FIELD"))
-    gated = f"  - {step}\n    gates: it\n    hold: {hold}\n    deadline: {deadline}\n"
-    return f"{TOP}{top}\ngates:\n  it:\n{fields}steps:\n  - deploy: green\n{gated}"
-
-
-def fast(*lines: str) -> tuple[str, ...]:
-    """With a measurement a second, from the first request on."""
-    return (*lines, "interval: 1s", "warm_up: 0s")
 
 
 def both(**each: object) -> Before:
@@ -46,15 +42,6 @@ def both(**each: object) -> Before:
             lab.cloud.behave("shop", name, Behaviour(**each))
 
     return before
-
-
-def ends(ran: list[Ran]) -> list[str]:
-    return [each.end for each in ran]
-
-
-def verdict(ran: Ran):
-    """What the gate said last."""
-    return ran.of("measured")[-1].body.judgement.verdicts[0]
 
 
 # --- what is judged, and against what ---
@@ -309,10 +296,6 @@ async def test_on_undecided_of_a_gate(lab, metric) -> None:
     plan = judged(metric, *fast(TIGHT[metric]), deadline="5s")
     default, back, paused = await run_each(lab, plan, "", "on_undecided: rollback", "on_undecided: pause")
     assert ends([default, back, paused]) == ["paused: undecided", "rolled_back: undecided", "paused: undecided"]
-
-
-def unreadable(lab: Lab) -> None:
-    lab.cloud.fail_next("measure", Temporary("no answer"), times=9)
 
 
 @pytest.mark.parametrize("metric", METRICS)
