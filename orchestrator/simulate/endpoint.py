@@ -11,6 +11,7 @@ from orchestrator.app import App, provider_for
 from orchestrator.errors import UsageError
 from orchestrator.preview import Preview
 from orchestrator.simulate.given import Given, measured
+from plans.units import show_duration
 from providers.base import Measures
 from providers.measurement import Measurement, MeasureQuery
 
@@ -48,7 +49,7 @@ async def last_hour(app: App, found: Preview) -> Given:
         await provider.aclose()
     if known.rate is None:
         raise UsageError(
-            f"endpoint {found.bundle.endpoint_name} got no requests in {A_LOOK:.0f} seconds: say --traffic, --errors "
+            f"endpoint {found.bundle.endpoint_name} got no requests in {show_duration(A_LOOK)}: say --traffic, --errors "
             "and --latency"
         )
     return known
