@@ -1,12 +1,13 @@
 """The protocol of a metric from elsewhere: asked after every poll what came since the last answer.
 
 A metric answers for one deployment and one window at a time, in one of two forms. *Counts* are bad ones among all; a
-gate treats them like errors among requests. *Values* are one number for each point in time, and are the coarse form.
-Of each point a gate only sees whether it lies beyond the limit (`max`; or `max_ratio` times stable's value at the same
+gate treats them like errors among requests. *Values* are one number for each point in time, and are the coarse form. Of
+each point a gate only sees whether it lies beyond the limit (`max`; or `max_ratio` times stable's value at the same
 time, plus `max_increase`), and it tests whether more than half of the points do (kernel T1 with x = 1/2). By how much a
 point missed, and how many requests lay behind it, is not known to it: with one gate in one stage, a p95 by the minute
-takes 9 minutes in a row beyond the limit to FAIL at alpha = 1%, and 6 within it to PASS at beta = 5%; and a candidate
-that is too slow in four minutes of ten is within the tolerance. Points must not share samples, or one is told twice.
+takes about 10 minutes in a row beyond the limit to FAIL at alpha = 1%, and about 6 within it to PASS at beta = 5%; and
+a candidate that is too slow in four minutes of ten is within the tolerance. Points must not share samples, or one is
+told twice.
 
 What comes back decides rollouts, so the contract is strict: each request is told once (`mark` says where the next query
 begins), an empty answer is `nothing` and one that makes no sense is `problem`, each in words, and neither is ever a
