@@ -55,7 +55,8 @@ class Reading:
         mark: where the next query begins, as JSON; it is stored.
         count: what came since the last mark; None in the first answer, which only sets a mark.
         values: (when, value) of the points since the last mark, oldest first; finite.
-        nothing: why there is no figure, as a clause ("the query found no series"), or "".
+        nothing: why there is no figure, as a clause ("the query found no series"), or "". The mark then is the old one
+            where the next answer will make up for it, and a new one where what came in between is lost.
         problem: why what came cannot be used, as a clause, or "". The mark then is the old one.
         query: what was asked, as a person would ask it again; without secrets.
     """
