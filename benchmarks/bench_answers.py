@@ -67,7 +67,6 @@ def upstream_filter(way: str) -> dict[str, Any] | None:
             "grpc_service": {"envoy_grpc": {"cluster_name": "answers"}, "timeout": "1s"},
             "observability_mode": True,
             "failure_mode_allow": True,
-            "deferred_close_timeout": "0.1s",
             "processing_mode": {
                 "request_header_mode": "SEND",
                 "response_header_mode": "SEND",
