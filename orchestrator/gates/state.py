@@ -140,6 +140,10 @@ class GateState:
         tracks = tuple(self._restarted(t) if t.gate.name in self.active else t for t in self.tracks)
         return replace(self, tracks=tracks, latencies={}, split=Split(self.split.asked), lost=0)
 
+    def unchecked(self) -> "GateState":
+        """Without the sample-ratio check: the stage has no gates of its own and asks for another split, or for none."""
+        return replace(self, split=Split())
+
     def current(self) -> tuple[Track, ...]:
         """The tracks of this stage's gates, in the stage's order."""
         by_name = {track.gate.name: track for track in self.tracks}
@@ -186,7 +190,7 @@ class GateState:
         sides = Sides(self.candidate, self.source, stable, self.before[0] if self.before else None)
         recent = merge(self.baseline) if self.recent is None else self.recent
         reading = Reading(measurement, sides, recent)
-        looked = [self._looked(track, reading, 0.0 if gap else seconds) for track in self.current()]
+        looked = [self._looked(track, reading, seconds, gap=gap) for track in self.current()]
         after = {track.gate.name: track for track in _settled(looked)}
         guarded = any(track.gate.guards_stable for track in after.values())
         baseline, recent = (self.baseline, recent) if gap else self._next_baseline(measurement, recent)
@@ -204,11 +208,8 @@ class GateState:
             split=self._next_split(measurement),
         )
 
-    def _looked(self, track: Track, reading: Reading, minute: float) -> "_Looked":
-        """What one gate sees in a poll, and the bets to be settled by it.
-
-        `minute`: seconds by which the open one-minute bucket of its dispersion grows; 0 for "do not touch".
-        """
+    def _looked(self, track: Track, reading: Reading, seconds: float, *, gap: bool) -> "_Looked":
+        """What one gate sees in a poll of so many seconds, and the bets to be settled by it."""
         gate = track.gate
         problem = reading.problem(gate)
         if problem:
@@ -217,10 +218,10 @@ class GateState:
         requests = reading.requests(gate)
         before = track.spread or {}
         spread = dict(before)
-        for term in gate.terms if minute else ():
+        for term in gate.terms if not gap else ():
             clusters = reading.clusters(gate, term)
             if clusters is not None:
-                spread[term] = before.get(term, _NOTHING).add(*clusters, minute)
+                spread[term] = before.get(term, _NOTHING).add(*clusters, seconds)
         changes: dict[str, Any] = {
             "spread": spread,
             "seen": track.seen + requests,
@@ -238,20 +239,28 @@ class GateState:
             "joined": reading.joined(gate, track.joined),
             "examples": reading.examples(gate, track.examples),
         }
-        return _Looked(track, changes, self._settlements(track, reading, before) if requests else ())
+        return _Looked(track, changes, self._settlements(track, reading, before, seconds) if requests else ())
 
-    def _settlements(self, track: Track, reading: Reading, spread: Mapping[TermName, Spread]) -> tuple[Settlement, ...]:
+    def _settlements(
+        self, track: Track, reading: Reading, spread: Mapping[TermName, Spread], seconds: float
+    ) -> tuple[Settlement, ...]:
         """The bets that a poll settles; `spread` is what was known before it."""
         gate = track.gate
         compared = reading.stable(gate) is not None
         placed = bets.bets_of(gate, compared=compared, paired=self.paired)
         index = {term: moments.index for term, moments in spread.items()} if gate.dispersion else {}
+        # Fresh stakes would meet the first clusters undivided.
+        waits = (
+            [] if gate.valued or not gate.dispersion else [t for t in gate.terms if not spread.get(t, _NOTHING).known]
+        )
         settlements = []
         for bet in placed:
             purses = tuple([start.wealth[bet] for start in track.starts if _settles(start, bet, placed)])
             if purses:
-                seen, by = reading.counts(gate, bet, "fail"), index.get(bets.TERM_OF[bet], 1.0)
-                settlements.append(Settlement(gate, bet, "fail", seen, by, purses))
+                seen, term = reading.counts(gate, bet, "fail"), bets.TERM_OF[bet]
+                enters = term not in waits and bets.kernel_of(gate, bet) != "paired"
+                minutes = seconds / 60 if enters else 0.0
+                settlements.append(Settlement(gate, bet, "fail", seen, index.get(term, 1.0), purses, minutes))
         for bet, purse in (track.passing or {}).items():
             seen, by = reading.counts(gate, bet, "pass"), index.get(bets.TERM_OF[bet], 1.0)
             settlements.append(Settlement(gate, bet, "pass", seen, by, (purse,)))
@@ -259,7 +268,11 @@ class GateState:
 
     def _next_baseline(self, measurement: Measurement, recent: Histogram) -> tuple[tuple[Histogram, ...], Histogram]:
         wanted = any(track.gate.metric == "latency" and track.gate.relative for track in self.tracks)
-        latency = measurement.leg(self.stable, "live").latency if self.compared and self.stable else None
+        stable = measurement.leg(self.stable, "live") if self.compared and self.stable else None
+        if any(track.gate.guards_stable for track in self.current()):
+            # What is guarded must not move the threshold that it is held against.
+            stable = self.before[0] if self.before else None
+        latency = stable.latency if stable is not None else None
         if not wanted or latency is None or not latency.buckets:
             return self.baseline, recent
         oldest = self.baseline[0] if len(self.baseline) == BASELINE_POLLS else None

@@ -42,6 +42,7 @@ class Behaviour:
         shared_error_rate: share of requests that are bad for every deployment that has such a rate: with the same rate
             on both sides a copy fails when its twin does, and only then. Adds to `error_rate`.
         mirror_drops: share of copies that never reach an instance, 0..1.
+        kept_away: share of its live requests that something in front of it answers, so that nobody counts them, 0..1.
         likeness: correlation of the latency of a copy with its twin's, as normal draws, -1..1.
         starts: whether it becomes healthy.
         start_seconds: time until it is healthy, or has failed; None for the world's duration of `put_deployment`.
@@ -59,6 +60,7 @@ class Behaviour:
     sigma: float = 0.25
     shared_error_rate: float = 0.0
     mirror_drops: float = 0.0
+    kept_away: float = 0.0
     likeness: float = 0.7
     starts: bool = True
     start_seconds: float | None = None
@@ -241,11 +243,12 @@ def count(counters: Counters, draws: Draws, route: Route) -> None:
     twins = Outcome(np.zeros(len(chosen), dtype=np.int64), np.zeros(len(chosen), dtype=np.int64))
     names = list(route.traffic)
     for place, name in enumerate(names):
+        behaviour = route.behaviours[name]
         mine = chosen == place
+        if behaviour is not None and behaviour.kept_away:
+            mine &= draws.more[:, 1] >= behaviour.kept_away
         part = draws.of(mine)
-        served = serve(
-            counters.of(name, "live"), route.behaviours[name], part.uniform[:, 2], part.normal[:, 0], part.more[:, 0]
-        )
+        served = serve(counters.of(name, "live"), behaviour, part.uniform[:, 2], part.normal[:, 0], part.more[:, 0])
         twins.codes[mine], twins.us[mine] = served.codes, served.us
     by = np.array(names)[chosen]
     for name, share in route.mirror.items():

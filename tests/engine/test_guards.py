@@ -53,3 +53,23 @@ async def test_a_gate_that_was_set_aside_does_not_come_back_as_a_guard(lab) -> N
     rollout = await running
     assert rollout.phase == "succeeded"
     assert lab.kinds().count("paused") == 1
+
+
+async def test_the_split_of_a_guarded_step_is_its_own(lab) -> None:
+    """The gates of the canary guard a promote that has none, and asks for all of the requests."""
+    lab.rate = 500
+    lab.text = PLAN.replace("  - scale: {green: 4}\n", "").replace("canary: 10%", "canary: 30%") + "    hold: 20s\n"
+    rollout = await lab.run()
+    assert rollout.phase == "succeeded", rollout.reason
+    promote = [event for event in lab.seen if event.body.kind == "measured"][-1].body.judgement
+    assert {verdict.errors for verdict in promote.verdicts} == {0}
+
+
+async def test_requests_that_go_elsewhere_make_every_gate_an_error(lab) -> None:
+    """Half of the canary's requests never reach it: whoever keeps them, no comparison can be trusted."""
+    lab.text = PLAN
+    lab.rate = 500
+    lab.cloud.behave("shop", "green", Behaviour(kept_away=0.5))
+    rollout = await lab.run(exit_on_pause=True)
+    assert (rollout.phase, rollout.paused) == ("paused", "error")
+    assert "where 10% were asked for, which is not chance" in rollout.reason, rollout.reason
