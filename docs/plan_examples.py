@@ -241,7 +241,7 @@ VALUES: Mapping[str, str] = {
     "Expect.json": "mapping of dotted path to value",
     "InlineRequest.body": "text",
     "prediction.tolerance": "number or [a tolerance between numbers](#a-tolerance-between-numbers)",
-    "external.metric": "mapping of the metric's name to its own options ([metrics](providers.md))",
+    "external.metric": "mapping of the metric's name to its own options ([metrics](metrics.md))",
 }
 """Where the type alone says too little."""
 

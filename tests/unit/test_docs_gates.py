@@ -11,14 +11,22 @@ import numpy as np
 import pytest
 
 from orchestrator.gates.judge import judge
-from orchestrator.gates.kernels import bound_evidence, bound_increments, log_mean_exp, ratio_increments
+from orchestrator.gates.kernels import (
+    FAIL_WEIGHTS,
+    bound_evidence,
+    bound_increments,
+    log_mean_exp,
+    opening,
+    ratio_increments,
+)
 from orchestrator.gates.resolution import Buckets, effective, finer_than_histogram, requests_to_fail, requests_to_pass
 from orchestrator.gates.spec import Gate
 from orchestrator.gates.spread import Spread
 from orchestrator.gates.state import GateState
 from plans import units
-from plans.gates import ErrorRateGate
+from plans.gates import ErrorRateGate, gate_kind
 from plans.model import Plan
+from plans.source import loads
 from providers.measurement import Cursor, Leg, Measurement
 from tests.unit.pages import sentences, table, text
 
@@ -195,11 +203,32 @@ def test_what_a_latency_tolerance_costs() -> None:
         assert row["requests to the candidate"] == _about(needed), (row, needed)
 
 
+def test_what_pairs_cost() -> None:
+    rows = table("gates.md", "### slowdown")
+    for row in rows:
+        slower = float(row["copies slower than `max_ratio` allows"].strip("%")) / 100
+        gate = Gate("slow", "slowdown", source="mirror", max_ratio=1.2, min_requests=1, warm_up=0)
+        needed = requests_to_pass(gate, candidate_share=100, stable_share=1000, rate=slower)
+        assert row["pairs until PASS"] == _about(needed), (row, needed)
+    assert len(rows) == 5
+
+
+def test_gates_on_pairs_as_the_page_writes_them_are_right() -> None:
+    page = text("gates.md").partition("## Mirrored requests")[2].partition("## Figures")[0]
+    gates = re.findall(r"(?:`| {2})(\w+: \{metric: [^`\n]+\})(?:`|\n)", page)
+    assert len(gates) == 4
+    plan = "endpoint: scores\ndeployments: {green: {file: g}}\ngates: {%s}\nsteps: [deploy: green, {shadow: 5%%, gates: %s}]"
+    names = f"[{', '.join(gate.partition(':')[0] for gate in gates)}]"
+    loaded = loads(plan % (", ".join(gates), names), Plan, name="page")
+    kinds = [gate_kind(gate) for gate in loaded.gates.values()]
+    assert kinds == ["slowdown", "missing_pairs", "prediction", "latency"]
+
+
 def test_how_soon_a_bad_candidate_is_stopped() -> None:
     n = np.arange(1, 5001)
     for row in table("gates.md", "## How soon a bad candidate is stopped"):
         rate = float(row["the candidate fails"].strip("%")) / 100
-        needed = _first(log_mean_exp(bound_increments(n * rate, n, 0.02, "fail")), 0.01)
+        needed = _first(log_mean_exp(bound_increments(n * rate, n, 0.02, "fail") + opening(FAIL_WEIGHTS)), 0.01)
         assert row["requests until FAIL"] == _about(needed)
     gate = Gate("errors", "error_rate", max=0.02)
     shared = requests_to_fail(
