@@ -262,3 +262,51 @@ def test_a_bar_goes_to_a_terminal_on_stderr_and_nowhere_else(plan: Path) -> None
     assert process.returncode == 0
     json.loads(out)
     assert re.search(rb"(\d+)/\1\D", shown), shown
+
+
+ROLES = """\
+version: 1
+name: roles
+provider: {name: memory, rate: 600, durations: {put_endpoint: 0, put_deployment: 0, scale: 0, delete_deployment: 0}}
+endpoint: {file: endpoint.yml}
+slots: [blue, green]
+candidate: {endpoint_name: simulated-endpoint}
+gates:
+  errors: {metric: error_rate, max: 10%, interval: 100ms, warm_up: 0s, min_requests: 20}
+steps:
+  - deploy: candidate
+  - canary: 20%
+    gates: [errors]
+    hold: 500ms
+    deadline: 20s
+  - promote: 100%
+    gates: [errors]
+"""
+
+
+def test_the_endpoints_own_traffic_is_looked_at_or_remembered(
+    plan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.write_text(ROLES)
+    (plan.parent / "endpoint.yml").write_text("name: simulated-endpoint\n")
+    line = ["simulate", "plan.yml", "--baseline", "endpoint", "--rollouts", "5", "--no-smallest", "--only"]
+    line += ["--regression", "bad=errors 50%", "--output", "json"]
+    monkeypatch.setattr("orchestrator.simulate.endpoint.A_LOOK", 0.5)
+
+    def known() -> dict:
+        assert main(line) == 0
+        found = json.loads(capsys.readouterr().out)["baseline"]
+        assert found["requests_per_second"] == pytest.approx(600, rel=0.1)
+        assert found["sources"]["requests"] == found["sources"]["errors"] == found["sources"]["p95"]
+        return found["sources"]
+
+    assert main(["run", "plan.yml", "--output", "json"]) == 0, "the first version: it is given everything"
+    monkeypatch.setattr("orchestrator.simulate.endpoint.AN_HOUR", timedelta())
+    capsys.readouterr()
+    assert known()["requests"] == "measured just now"
+    monkeypatch.undo()
+    monkeypatch.chdir(plan.parent)
+    monkeypatch.setenv("ROLLOUT_HOME", str(plan.parent / "home"))
+    assert main(["run", "plan.yml", "--output", "json"]) == 0
+    capsys.readouterr()
+    assert known()["requests"] == "measured by rollouts in the last hour"
