@@ -32,13 +32,20 @@ LOST = -1e300
 """Log wealth of an alternative that was refuted for good; finite, because JSON has no infinity."""
 
 
+RESERVE_MINUTES = 20.0
+"""Minutes within which half of the reserve has been bet."""
+
+_OPENING: tuple[float, ...] = tuple(kernels.opening(kernels.FAIL_WEIGHTS).tolist())
+_LOG_WEIGHTS = np.log(kernels.FAIL_WEIGHTS[1:])
+
+
 @dataclass(frozen=True, slots=True)
 class Purse:
     """What one bet has won so far.
 
     Attributes:
-        logs: log wealth of each alternative.
-        log: log of their mean.
+        logs: log wealth of each alternative, times how many there are.
+        log: log of their mean, which is what they hold together.
     """
 
     logs: tuple[float, ...]
@@ -109,9 +116,37 @@ def alternatives(gate: Gate, bet: Bet, side: Side) -> Sequence[float]:
     return kernels.PASS_MULTIPLES_EXACT if kernel == "exact" else kernels.PASS_MULTIPLES
 
 
+def opening(gate: Gate, bet: Bet, side: Side) -> tuple[float, ...]:
+    """Log wealth that each alternative of a bet begins with; their mean is 1."""
+    if side == "fail" and kernel_of(gate, bet) != "paired":
+        return _OPENING
+    return (0.0,) * len(alternatives(gate, bet, side))
+
+
 def begun(gate: Gate, bets: Iterable[Bet], side: Side) -> Wealth:
-    """Wealth 1 on every alternative of these bets."""
-    return {bet: Purse((0.0,) * len(alternatives(gate, bet, side))) for bet in bets}
+    """Wealth 1 on each of these bets."""
+    return {bet: Purse(opening(gate, bet, side)) for bet in bets}
+
+
+def entered(logs: Floats, minutes: ArrayLike) -> Floats:
+    """Fail bets on multiples, after a part of the reserve was bet: what one should do before each poll.
+
+    A regression that begins in mid-stage has to win back what the bets lost while all was well. What was held back lost
+    nothing: half of it enters within RESERVE_MINUTES, the rest ever more slowly, R -> 1 / (1/R + minutes / (RESERVE *
+    RESERVE_MINUTES)). That keeps the bet valid: time alone says how much moves, and no wealth is made by moving it.
+
+    Args:
+        logs: log wealth of each alternative, the reserve first; alternatives on the last axis.
+        minutes: that passed since the last poll, in the shape of the rest; 0 where nothing is to enter.
+    """
+    n = logs.shape[-1]
+    held = np.exp(logs[..., 0]) / n
+    left = 1 / (1 / held + np.asarray(minutes) / (kernels.RESERVE * RESERVE_MINUTES))
+    # Where nothing enters its logarithm is -inf, and nothing changes.
+    with np.errstate(divide="ignore"):
+        entering = np.log(np.maximum(held - left, 0.0) * n / (1 - kernels.RESERVE))[..., np.newaxis]
+    bet = np.logaddexp(logs[..., 1:], entering + _LOG_WEIGHTS)
+    return np.concatenate([np.log(left * n)[..., np.newaxis], bet], axis=-1)
 
 
 def tolerance_of(gate: Gate, bet: Bet) -> tuple[float, float, float]:

@@ -6,8 +6,11 @@ null hypothesis. While the null is true his expected wealth never exceeds 1, so 
 probability of at most alpha (Ville's inequality), at any stopping time.
 
 Each kernel has two sides. "fail" bets against *the candidate is within its tolerance*, "pass" against *it is at or
-beyond it*. The bet is spread evenly over a grid of alternatives, "the odds of a bad answer are m times those at the
-tolerance"; the wealth is the mean over the grid.
+beyond it*. The bet is spread over a grid of alternatives, "the odds of a bad answer are m times those at the
+tolerance"; the wealth is what all of them hold together. Weights that are fixed beforehand keep it what it is: each
+alternative's wealth is a non-negative supermartingale under the null, and so is any sum of shares of them that begins
+with 1. A fail bet gives an alternative a weight of 1/m, because a small weight costs log(1/weight) of evidence: many
+requests where m is small and a request tells little, less than a poll where m is large.
 
 `*_won` are the formulas. `*_increments` checks what it is given and asks them for the log wealth that each alternative
 wins in each poll: what `GateState` adds up between two runs of the process. `*_evidence` adds the same increments over
@@ -26,8 +29,16 @@ from numpy.typing import ArrayLike, NDArray
 Side = Literal["fail", "pass"]
 Floats = NDArray[np.float64]
 
-FAIL_MULTIPLES: tuple[float, ...] = tuple(np.geomspace(1.15, 40, 14).tolist())
-"""Alternatives of the fail side: odds of a bad answer as multiples of the odds at the tolerance."""
+FAIL_MULTIPLES: tuple[float, ...] = (1.0, *np.geomspace(1.15, 40, 14).tolist())
+"""Alternatives of the fail side: odds of a bad answer as multiples of the odds at the tolerance. 1 wins and loses
+nothing: it holds what is not bet yet."""
+RESERVE = 0.2
+"""Share of a fail bet that is not bet at first (`bets.entered`)."""
+FAIL_WEIGHTS: tuple[float, ...] = (
+    RESERVE,
+    *((1 - RESERVE) / np.array(FAIL_MULTIPLES[1:]) / np.sum(1 / np.array(FAIL_MULTIPLES[1:]))).tolist(),
+)
+"""Share of a fail bet that each alternative begins with."""
 PASS_MULTIPLES: tuple[float, ...] = (*np.geomspace(0.9, 0.05, 13).tolist(), 0.0)
 """Alternatives of the pass side; 0 is "never a bad answer"."""
 PASS_MULTIPLES_EXACT: tuple[float, ...] = PASS_MULTIPLES[:-1]
@@ -51,7 +62,8 @@ def bound_evidence(
         bad, total: counts of each poll, any shape with polls on the last axis; bad <= total.
         bound: the largest tolerated rate, 0 <= bound < 1.
         side: "fail" tests *rate <= bound*, "pass" tests *rate >= bound*.
-        multiples: alternatives, as multiples of the bound's odds; None for the standard grid.
+        multiples: alternatives, as multiples of the bound's odds, all of one weight; None for the standard grid and
+            its weights.
 
     Returns:
         log of the grid's mean wealth after each poll, in the counts' shape.
@@ -59,7 +71,7 @@ def bound_evidence(
     Raises:
         ValueError: a count, the bound or a multiple is out of its range.
     """
-    return _running(bound_increments(bad, total, bound, side, multiples))
+    return _running(bound_increments(bad, total, bound, side, multiples), side, multiples)
 
 
 def ratio_evidence(
@@ -91,7 +103,7 @@ def ratio_evidence(
         ValueError: a count, the tolerance or a multiple is out of its range.
     """
     counts = (bad_candidate, bad_stable, total_candidate, total_stable)
-    return _running(ratio_increments(*counts, ratio, slack, side, multiples))
+    return _running(ratio_increments(*counts, ratio, slack, side, multiples), side, multiples)
 
 
 def ratio_evidence_exact(
@@ -122,7 +134,8 @@ def ratio_evidence_exact(
         ValueError: a count, the guess, the tolerance or a multiple is out of its range.
     """
     counts = (bad_candidate, bad_stable, total_candidate, total_stable)
-    return _running(ratio_increments_exact(*counts, stable_rate, ratio, slack, side, multiples))
+    increments = ratio_increments_exact(*counts, stable_rate, ratio, slack, side, multiples)
+    return _running(increments, side, multiples)
 
 
 def paired_evidence(
@@ -158,7 +171,7 @@ def paired_evidence(
     Source: Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting" (2024).
     """
     counts = (both_bad, only_candidate_bad, only_stable_bad, neither_bad)
-    return _running(paired_increments(*counts, ratio, slack, side, stakes))
+    return _running(paired_increments(*counts, ratio, slack, side, stakes), side, STAKES)
 
 
 def bound_increments(
@@ -349,10 +362,17 @@ def log_mean_exp(logs: ArrayLike, axis: int = -1) -> Floats:
     return mean
 
 
-def _running(increments: Floats) -> Floats:
+def opening(weights: Sequence[float]) -> Floats:
+    """Log wealth that alternatives of these weights begin with, so that the mean over them is 1."""
+    logs: Floats = np.log(np.asarray(weights) * len(weights))
+    return logs
+
+
+def _running(increments: Floats, side: Side, alternatives: Sequence[float] | None) -> Floats:
+    begun = opening(FAIL_WEIGHTS) if side == "fail" and alternatives is None else 0.0
     if increments.ndim < 2:
-        return log_mean_exp(increments)
-    return log_mean_exp(np.cumsum(increments, axis=-2))
+        return log_mean_exp(begun + increments)
+    return log_mean_exp(begun + np.cumsum(increments, axis=-2))
 
 
 def _times_log(k: Floats, m: Floats) -> Floats:

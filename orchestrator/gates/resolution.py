@@ -80,7 +80,7 @@ def requests_to_pass(
     for term in live:
 
         def proven(requests: float, term: TermName = term) -> bool:
-            return replace(track, passing=_after(won, requests)).log_pass(term) >= wanted
+            return replace(track, passing=_after(gate, "pass", won, requests)).log_pass(term) >= wanted
 
         fastest = max(max(logs) for bet, logs in won.items() if bets.TERM_OF[bet] == term)
         crossing = _first(proven, wanted, fastest)
@@ -152,10 +152,15 @@ def traffic_to_fail(
             fastest = max(fastest, min(own, default=0.0))
 
     def failed(requests: float) -> bool:
-        tracks = tuple(_standing(track, _after(won[track.gate.name], requests)) for track in state.tracks)
+        tracks = tuple(
+            _standing(track, _after(track.gate, "fail", won[track.gate.name], requests)) for track in state.tracks
+        )
         return judge(replace(state, tracks=tracks)).outcome == "failed"
 
-    return _first(failed, -math.log(max(gate.alpha for gate in group)), fastest)
+    wanted = -math.log(max(gate.alpha for gate in group))
+    # An alternative of a large weight begins nearer to its end.
+    most = max(max(bets.opening(t.gate, bet, "fail")) for t in state.tracks for bet in won[t.gate.name])
+    return _first(failed, max(wanted - most, wanted / 100), fastest)
 
 
 def slower_by_chance(ratio: float) -> float:
@@ -203,8 +208,12 @@ def _won(gate: Gate, bet: Bet, side: Side, sides: _Sides) -> list[float]:
     return won
 
 
-def _after(won: Mapping[Bet, list[float]], requests: float) -> Wealth:
-    after = {bet: [requests * log for log in logs] for bet, logs in won.items()}
+def _after(gate: Gate, side: Side, won: Mapping[Bet, list[float]], requests: float) -> Wealth:
+    """What bets hold after so many requests, with the reserve of FAIL still held back."""
+    after = {
+        bet: [begun + requests * log for begun, log in zip(bets.opening(gate, bet, side), logs, strict=True)]
+        for bet, logs in won.items()
+    }
     return {bet: Purse(tuple(logs), float(log_mean_exp(logs))) for bet, logs in after.items()}
 
 

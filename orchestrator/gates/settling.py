@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrator.gates import kernels
-from orchestrator.gates.bets import LOST, Bet, Counts, Kernel, PairCounts, Purse, kernel_of, tolerance_of
+from orchestrator.gates.bets import LOST, Bet, Counts, Kernel, PairCounts, Purse, entered, kernel_of, tolerance_of
 from orchestrator.gates.kernels import Floats, Side
 from orchestrator.gates.spec import Gate
 
@@ -49,6 +49,7 @@ class Settlement(NamedTuple):
         seen: the counts, numbers.
         divisor: stable's index of dispersion, by which all counts are divided.
         purses: all that hold this bet: of every start, or of the stage.
+        minutes: by which the reserve of a bet on FAIL goes on entering; 0 where it must wait.
     """
 
     gate: Gate
@@ -57,6 +58,7 @@ class Settlement(NamedTuple):
     seen: Counts | PairCounts
     divisor: float
     purses: tuple[Purse, ...]
+    minutes: float = 0.0
 
 
 def settle_all(settlements: Sequence[Settlement]) -> list[tuple[Purse, ...]]:
@@ -76,7 +78,13 @@ def settle_all(settlements: Sequence[Settlement]) -> list[tuple[Purse, ...]]:
     purses = [purse for one in settlements for purse in one.purses]
     widths = [len(purse.logs) for purse in purses]
     held = np.array([purse.logs + _NOTHING[len(purse.logs)] for purse in purses])
-    held += np.repeat(won, [len(one.purses) for one in settlements], axis=0)
+    each = [len(one.purses) for one in settlements]
+    minutes = np.repeat([one.minutes for one in settlements], each)
+    entering = minutes > 0
+    if entering.any():
+        reserved = len(kernels.FAIL_MULTIPLES)
+        held[entering, :reserved] = entered(held[entering, :reserved], minutes[entering])
+    held += np.repeat(won, each, axis=0)
     np.maximum(held, LOST, out=held)
     top = held.max(axis=1)
     means = np.log(np.exp(held - top[:, np.newaxis]).sum(axis=1) / widths) + top

@@ -70,7 +70,7 @@ class Tracks:
         self.gate = gate
         if all(begun != stage for begun, _, _ in self.begun):
             for bet in placed:
-                wealth = np.zeros((rows, 1, len(bets.alternatives(gate, bet, "fail"))))
+                wealth = np.tile(bets.opening(gate, bet, "fail"), (rows, 1, 1))
                 self.fail[bet] = np.concatenate([self.fail[bet], wealth], axis=1) if bet in self.fail else wealth
                 self.places.setdefault(bet, []).append(len(self.begun))
             self.begun.append((stage, "blame" in placed, placed))
@@ -78,14 +78,22 @@ class Tracks:
         self.proven = {term: np.zeros(rows, dtype=bool) for term in gate.terms}
         self.seen, self.requests, self.stable, self.polls = (np.zeros(rows) for _ in range(4))
 
-    def win(self, bet: Bet, increments: Floats, placed: Sequence[Bet]) -> None:
-        """Add what a bet on FAIL won to every start that placed it and does not stand still."""
+    def win(self, bet: Bet, increments: Floats, placed: Sequence[Bet], minutes: Floats) -> None:
+        """Add what a bet on FAIL won to every start that placed it and does not stand still; `minutes` as in
+        `bets.entered`.
+        """
         wealth, places = self.fail[bet], self.places[bet]
         going = [at for at, start in enumerate(places) if not (bet == "bound" and self._stands_still(start, placed))]
+        if not going:
+            return
+        held = wealth if len(going) == len(places) else wealth[:, going, :]
+        if bets.kernel_of(self.gate, bet) != "paired" and minutes.any():
+            held = bets.entered(held, minutes[:, np.newaxis])
+        held = held + increments[:, np.newaxis, :]
         if len(going) == len(places):
-            wealth += increments[:, np.newaxis, :]
-        elif going:
-            wealth[:, going, :] += increments[:, np.newaxis, :]
+            self.fail[bet] = held
+        else:
+            wealth[:, going, :] = held
 
     def _stands_still(self, start: int, placed: Sequence[Bet]) -> bool:
         # An earlier incident that stable shared must not count once stable is gone to share the next.
@@ -237,9 +245,11 @@ class Fold:
         gate = track.gate
         requests = glance.requests(gate)
         index: dict[TermName, Floats | float] = {}
+        known: dict[TermName, Booleans | bool] = {}
         for term in gate.terms:
             before = track.spread.get(term) or Spreads.begin(self.rows)
             index[term] = before.index if gate.dispersion else 1.0
+            known[term] = before.known if gate.dispersion and not gate.valued else True
             clusters = glance.clusters(gate, term)
             if clusters is not None:
                 track.spread[term] = before.add(*clusters, poll.seconds)
@@ -257,7 +267,8 @@ class Fold:
         placed = bets.bets_of(gate, compared=self.compared, paired=self.paired)
         for bet in placed:
             if bet in track.fail:
-                track.win(bet, self._won(gate, bet, "fail", glance, index, judged), placed)
+                minutes = np.where(judged & known[bets.TERM_OF[bet]], poll.seconds / 60, 0.0)
+                track.win(bet, self._won(gate, bet, "fail", glance, index, judged), placed, minutes)
         for bet in track.passing:
             if self._sparing and track.proven[bets.TERM_OF[bet]].all():
                 continue

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.gates.spread import _MINUTE as A_MINUTE
-from orchestrator.gates.spread import MINUTES_NEEDED
+from orchestrator.gates.spread import MINUTES_NEEDED, by_chance
 
 Floats = NDArray[np.float64]
 
@@ -31,12 +31,19 @@ class Spreads:
         return cls(*(np.zeros(rows) for _ in range(7)))
 
     @property
+    def known(self) -> NDArray[np.bool_]:
+        """Whether there are minutes enough to correct by."""
+        found: NDArray[np.bool_] = self.minutes >= MINUTES_NEEDED
+        return found
+
+    @property
     def index(self) -> Floats:
         """By what to divide counts, of each rollout: 1 or more; 1 until it is known."""
-        known = (self.minutes >= MINUTES_NEEDED) & (self.bad > 0)
-        chi_square = self.squares * self.total / np.where(known, self.bad, 1.0) - self.bad
-        index: Floats = np.where(known, np.maximum(1.0, chi_square / np.maximum(self.minutes - 1, 1.0)), 1.0)
-        return index
+        known = self.known & (self.bad > 0)
+        minutes = np.maximum(self.minutes, MINUTES_NEEDED)
+        index = (self.squares * self.total / np.where(known, self.bad, 1.0) - self.bad) / (minutes - 1)
+        beyond: Floats = np.where(known & (index > by_chance(minutes)), index, 1.0)
+        return beyond
 
     def add(self, bad: Floats, total: Floats, seconds: float) -> "Spreads":
         """With one more poll of stable's counts."""

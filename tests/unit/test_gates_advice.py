@@ -346,7 +346,7 @@ def test_advice_for_a_stage():
         "gate latency: of max_ratio 1.1 PASS tests 1.1x and FAIL 1.12x at stable's p95 of 410 ms",
     )
     assert found.price == (
-        "bad answers that clients would see in this step: about 120 if green failed 2% of its requests, about 10 "
+        "bad answers that clients would see in this step: about 110 if green failed 2% of its requests, about 10 "
         "at 10%, about 20 at 100%"
     )
 

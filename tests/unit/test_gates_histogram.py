@@ -123,8 +123,9 @@ def test_short_polls_make_minutes_and_a_broken_minute_does_not_count():
     assert spread.interrupted().open_total == 0
     assert spread.interrupted().minutes == 10
     assert Spread().add(0, 0, 600).minutes == 0, "a minute without requests says nothing"
-    assert not Spread(minutes=9, bad=90, total=900, squares=1e6).known
-    assert Spread(minutes=9, bad=90, total=900, squares=1e6).index == 1
+    assert not Spread(minutes=2, bad=90, total=900, squares=1e6).known
+    assert Spread(minutes=2, bad=90, total=900, squares=1e6).index == 1
+    assert Spread(minutes=3, bad=90, total=900, squares=1e6).index > 1
 
 
 def test_too_regular_errors_do_not_make_evidence_louder():

@@ -184,7 +184,7 @@ def test_errors_until_a_poll_can_be_read():
 def test_lost_measurements_and_missing_correction_are_said():
     lost = Measurement(BIRTH, BIRTH + timedelta(seconds=9), (), Cursor("two", BIRTH), lost=True)
     notes = only(judge(state(ERRORS).fold(lost).fold(errors((9, 0), (90, 0))))).notes
-    assert "not corrected for clustered errors: 0 of 10 minutes seen" in notes
+    assert "not corrected for clustered errors: 0 of 3 minutes seen" in notes
     assert "1 of the step's measurements lost with a restart of the data plane" in notes
     now = state(ERRORS)
     for minute in range(12):

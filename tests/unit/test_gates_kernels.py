@@ -122,10 +122,10 @@ def test_never_a_bad_answer_wins_until_there_is_one():
 def test_polls_without_requests_win_nothing():
     quiet = np.zeros(5)
     for side in ("fail", "pass"):
-        assert list(bound_evidence(quiet, quiet, 0.01, side)) == [0] * 5
+        assert bound_evidence(quiet, quiet, 0.01, side) == pytest.approx(quiet, abs=1e-12)
         for evidence in (ratio_evidence, lambda *a: ratio_evidence_exact(*a[:4], 0.05, *a[4:])):
-            assert list(evidence(quiet, quiet, quiet, quiet, 1.0, 0.0, side)) == [0] * 5
-            assert list(evidence(quiet + 3, quiet, quiet + 9, quiet, 1.0, 0.0, side)) == [0] * 5
+            assert evidence(quiet, quiet, quiet, quiet, 1.0, 0.0, side) == pytest.approx(quiet, abs=1e-12)
+            assert evidence(quiet + 3, quiet, quiet + 9, quiet, 1.0, 0.0, side) == pytest.approx(quiet, abs=1e-12)
             assert evidence(quiet, quiet + 3, quiet, quiet + 9, 1.0, 0.0, side) == pytest.approx(quiet, abs=1e-12)
 
 
@@ -178,6 +178,7 @@ def test_any_leading_axes_and_the_same_increments():
     alone = ratio_evidence_exact(k_g[1, 2], k_b[1, 2], n_g[1, 2], n_b[1, 2], guess[1, 2], 1, 0, "fail")
     assert running[1, 2] == pytest.approx(alone, abs=1e-12)
     added = np.cumsum(ratio_increments_exact(k_g, k_b, n_g, n_b, guess, 1, 0, "fail"), axis=-2)
+    added = added + kernels.opening(kernels.FAIL_WEIGHTS)
     assert running == pytest.approx(log_mean_exp(added), abs=1e-12)
 
 
@@ -222,7 +223,10 @@ def test_what_would_break_the_error_level_is_refused(call):
 
 
 def test_the_grids():
-    assert pytest.approx(np.geomspace(1.15, 40, 14)) == kernels.FAIL_MULTIPLES
+    assert pytest.approx([1, *np.geomspace(1.15, 40, 14)]) == kernels.FAIL_MULTIPLES
+    assert sum(kernels.FAIL_WEIGHTS) == pytest.approx(1, abs=1e-12)
+    assert kernels.FAIL_WEIGHTS[0] == kernels.RESERVE
+    assert kernels.FAIL_WEIGHTS[1] / kernels.FAIL_WEIGHTS[-1] == pytest.approx(40 / 1.15)
     assert pytest.approx([*np.geomspace(0.9, 0.05, 13), 0]) == kernels.PASS_MULTIPLES
     assert kernels.PASS_MULTIPLES[:-1] == kernels.PASS_MULTIPLES_EXACT
 

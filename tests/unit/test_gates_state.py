@@ -3,7 +3,9 @@
 import json
 import math
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,8 +15,17 @@ from pydantic import TypeAdapter
 
 from orchestrator.gates import bets
 from orchestrator.gates.histogram import baseline, merge
-from orchestrator.gates.kernels import bound_evidence, ratio_evidence, ratio_evidence_exact
+from orchestrator.gates.judge import judge
+from orchestrator.gates.kernels import (
+    bound_evidence,
+    bound_increments,
+    log_mean_exp,
+    ratio_evidence,
+    ratio_evidence_exact,
+    ratio_increments,
+)
 from orchestrator.gates.spec import Gate
+from orchestrator.gates.spread import by_chance
 from orchestrator.gates.state import GateState
 from providers.measurement import Cursor, Histogram, Leg, Measurement
 
@@ -185,6 +196,11 @@ def test_stored_as_strict_json_and_back_exactly_also_refuted_alternatives():
     assert STORED.validate_json(text) == now
 
 
+def clumped(minutes):
+    """What nine in ten series of so many minutes without clusters have as variance over mean, at most."""
+    return {2: 2.303, 4: 1.945, 9: 1.632, 24: 1.383}[minutes - 1]
+
+
 def test_dispersion_divides_by_the_past_of_stable_only():
     gate = Gate("errors", "error_rate", max_ratio=1.5, max_increase=0.01, warm_up=0)
     rng = np.random.default_rng(2)
@@ -193,14 +209,73 @@ def test_dispersion_divides_by_the_past_of_stable_only():
         of_blue = int(rng.binomial(60, 0.02)) * int(rng.choice([1, 8]))
         of_green = int(rng.binomial(60, 0.1))
         past = np.array(k_b)
-        index.append(max(1.0, np.var(past, ddof=1) / np.mean(past)) if minute >= 10 and past.any() else 1.0)
+        found = np.var(past, ddof=1) / np.mean(past) if minute >= 3 and past.any() else 1.0
+        index.append(found if found > by_chance(max(minute, 2)) else 1.0)
         k_g.append(of_green)
         k_b.append(of_blue)
         now = now.fold(errors((60, of_green), (600, of_blue), at=60 * minute, seconds=60))
     assert max(index) > 2
     d = np.array(index)
-    wanted = ratio_evidence(k_g / d, k_b / d, 60 / d, 600 / d, 1.5, 0.01, "fail")[-1]
+    won = ratio_increments(k_g / d, k_b / d, 60 / d, 600 / d, 1.5, 0.01, "fail")
+    wanted = with_reserve(won, [0.0] * 3 + [1.0] * 22)
     assert track(now, "errors").log_fail("relative", 1) == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("minutes", [3, 5, 10, 25])
+def test_what_chance_brings_is_not_corrected_for(minutes):
+    assert by_chance(minutes) == pytest.approx(clumped(minutes), rel=0.02)
+
+
+def with_reserve(won, minutes):
+    """log wealth after all polls, in plain money: a fifth is held back, and enters by the time that passes."""
+    multiples = np.geomspace(1.15, 40, 14)
+    weights = (1 / multiples) / np.sum(1 / multiples)
+    reserve, stakes = 0.2, 0.8 * weights
+    for poll, passed in zip(won, minutes, strict=True):
+        left = 1 / (1 / reserve + passed / (0.2 * 20))
+        stakes, reserve = (stakes + (reserve - left) * weights) * np.exp(poll[1:]), left
+    return math.log(np.sum(stakes) + reserve)
+
+
+def test_half_of_the_reserve_is_bet_within_twenty_minutes_and_no_wealth_is_made_by_it():
+    for step in (1 / 6, 1.0, 20.0):
+        logs = np.array(bets.opening(PLAIN, "bound", "fail"))
+        for _ in range(round(20 / step)):
+            logs = bets.entered(logs, step)
+            assert log_mean_exp(logs) == pytest.approx(0.0, abs=1e-12)
+        assert np.exp(logs[0]) / len(logs) == pytest.approx(0.1)
+    same = bets.entered(np.tile(logs, (2, 1)), [0.0, 1e6])
+    assert same[0] == pytest.approx(logs, abs=1e-12)
+    assert np.exp(same[1, 0]) < 1e-4
+
+
+def test_the_reserve_waits_for_the_dispersion_unless_that_is_off():
+    for gate in (PLAIN, replace(PLAIN, dispersion=False)):
+        now, logs = state(gate), []
+        for minute in range(6):
+            now = now.fold(errors((60, 1), (600, 9), at=60 * minute, seconds=60))
+            logs.append(now.tracks[0].starts[0].wealth["bound"].logs[0])
+        if gate.dispersion:
+            assert logs[:3] == [logs[0]] * 3
+        for earlier, later in pairwise(logs[2:] if gate.dispersion else logs):
+            assert later < earlier
+
+
+def test_a_regression_in_mid_stage_is_caught_sooner_than_by_what_was_bet_at_first():
+    gate = Gate("errors", "error_rate", max=0.01, warm_up=0, alpha=0.05)
+    now, won = state(gate), []
+    for minute in range(60):
+        bad = 3 if minute < 40 else 18
+        now = now.fold(errors((600, bad), (5400, 27), at=60 * minute, seconds=60))
+        won.append(
+            bound_evidence([3] * min(minute + 1, 40) + [18] * max(0, minute - 39), [600] * (minute + 1), 0.01, "fail")[
+                -1
+            ]
+        )
+        if judge(now).outcome == "failed":
+            break
+    assert 40 <= minute < 46
+    assert won[-1] < math.log(20)
 
 
 def test_a_poll_without_a_threshold_teaches_no_dispersion():
@@ -219,9 +294,8 @@ def test_dispersion_off():
     now = state(gate)
     for minute in range(20):
         now = now.fold(errors((10, 1), (600, 60 * (minute % 2)), at=60 * minute, seconds=60))
-    assert track(now, "errors").log_fail("bound", 1) == pytest.approx(
-        bound_evidence([1] * 20, [10] * 20, 0.05, "fail")[-1]
-    )
+    wanted = with_reserve(bound_increments([1] * 20, [10] * 20, 0.05, "fail"), [1.0] * 20)
+    assert track(now, "errors").log_fail("bound", 1) == pytest.approx(wanted, abs=1e-9)
 
 
 def test_a_gap_is_fed_once_and_leaves_thresholds_and_dispersion_alone():
