@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from orchestrator.gates import kernels
 from orchestrator.gates.kernels import Side
-from orchestrator.gates.spread import MINUTES_NEEDED
 
 BASELINE_POLLS = 10
 SIDES: tuple[Side, Side] = ("fail", "pass")
+FAIL_GRID = tuple(m for m in kernels.FAIL_MULTIPLES if m > 1)
 FIRST_GUESS = 3
 """Of the plug-in, before anything is seen: the alternative 2.6 times the tolerance."""
 _Z90 = NormalDist().inv_cdf(0.9)
@@ -74,7 +74,7 @@ class Policy:
     pass_tilt: float = 0.0
     reserve: float = 0.0
     pace: float = 20.0
-    minutes: int = MINUTES_NEEDED
+    minutes: int = 10
     beyond_chance: bool = False
     before: float = 1.0
     foreknown: bool = False
@@ -86,7 +86,8 @@ class Policy:
 
 
 PLAIN = Policy()
-PRODUCTION = PLAIN
+"""Alternatives alike, all of the stake at the start, ten minutes to know the dispersion: where the research began."""
+PRODUCTION = Policy(tilt=1, minutes=3, beyond_chance=True, reserve=0.2)
 """What `GateState` does; tests/unit/test_bench_gates.py holds it to that."""
 
 
@@ -221,7 +222,7 @@ def _spread(
 
 
 def _grid(policy: Policy, side: Side) -> tuple[float, ...] | None:
-    return policy.fail_grid if side == "fail" else policy.pass_grid
+    return (policy.fail_grid or FAIL_GRID) if side == "fail" else policy.pass_grid
 
 
 def _run(increments: Floats, side: Side, policy: Policy, known: NDArray[np.bool_]) -> Floats:
@@ -237,7 +238,7 @@ def _run(increments: Floats, side: Side, policy: Policy, known: NDArray[np.bool_
         standard = kernels.PASS_MULTIPLES if size == len(kernels.PASS_MULTIPLES) else kernels.PASS_MULTIPLES_EXACT
         weights = (np.array((policy.pass_grid or standard)[:size]) + 0.05) ** policy.pass_tilt
         return _log_sum(np.cumsum(increments, axis=1), weights / weights.sum())
-    weights = np.array(policy.fail_grid or kernels.FAIL_MULTIPLES) ** -policy.tilt
+    weights = np.array(policy.fail_grid or FAIL_GRID) ** -policy.tilt
     weights /= weights.sum()
     if policy.plug_in:
         so_far = np.cumsum(increments, axis=1) - increments

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import gate_report
 import numpy as np
-from gate_research import TRIALS, trials
+from gate_research import TRIALS, Trial, proofs, trials
 from gate_rules import ON_TWINS, RULES
 from gate_scenarios import HARMFUL, HARMLESS, MIRRORED, Outcome, blocks, outcome, wrong
 from gate_traffic import Scenario, Traffic
@@ -53,8 +53,12 @@ def report(seed: int, rollouts: int, *, research: bool) -> str:
     """The whole report as markdown."""
     compared = {scenario: compare(scenario, RULES, seed, rollouts) for scenario in (*HARMLESS, *HARMFUL)}
     twins = {scenario: compare(scenario, ON_TWINS, seed, rollouts) for scenario in MIRRORED}
-    tried = trials(TRIALS, seed, max(rollouts // 2, 1)) if research else {}
-    return gate_report.markdown(seed, rollouts, compared, twins, tried)
+    tried: Mapping[str, Mapping[str, Trial]] = {}
+    proven: Mapping[str, Mapping[str, Trial]] = {}
+    if research:
+        half = max(rollouts // 2, 1)
+        tried, proven = trials(TRIALS, seed, half), proofs(seed, half)
+    return gate_report.markdown(seed, rollouts, compared, twins, tried, proven)
 
 
 def compare(

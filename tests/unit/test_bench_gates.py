@@ -137,19 +137,19 @@ def test_the_engine_of_the_research_decides_as_the_production_fold(load, place: 
     assert np.array_equal(passed, fold.passed)
 
 
-def test_the_policy_proposed_keeps_the_level_at_the_edge(load) -> None:
+def test_the_engine_keeps_its_level_at_the_edge(load) -> None:
     """False aborts of a candidate exactly at a tolerance, looked at every minute, at most alpha."""
-    traffic, engine, research = load("gate_traffic"), load("gate_engine"), load("gate_research")
+    traffic, engine = load("gate_traffic"), load("gate_engine")
     edge = traffic.Scenario("", 600, harmful=False, errors=0.0085)
     gates = (engine.Tolerance("error_rate", 1.5, max_increase=0.001),)
     seen = traffic.simulate(edge, 600, np.random.default_rng(11))
-    failed = engine.decide(seen, research.ADOPTED, gates).failed < traffic.POLLS
+    failed = engine.decide(seen, engine.PRODUCTION, gates).failed < traffic.POLLS
     assert failed.mean() <= 0.05
 
 
 def test_no_spread_of_the_stake_expects_to_win_at_the_edge(load) -> None:
     """E <= 1 by enumeration of every count of one poll, over a grid of null parameters; so a mixture's, too."""
-    engine, research = load("gate_engine"), load("gate_research")
+    engine = load("gate_engine")
     n_c, n_s, ratio, slack = 12, 30, 1.5, 0.01
     k_c, k_s = np.meshgrid(np.arange(n_c + 1), np.arange(n_s + 1), indexing="ij")
 
@@ -158,9 +158,9 @@ def test_no_spread_of_the_stake_expects_to_win_at_the_edge(load) -> None:
         return ways[k] * p**k * (1 - p) ** (n - k)
 
     counts = (k_c.ravel()[:, np.newaxis], k_s.ravel()[:, np.newaxis], n_c, n_s)
-    won = engine.kernels.ratio_increments(*counts, ratio, slack, "fail", engine.kernels.FAIL_MULTIPLES)
+    won = engine.kernels.ratio_increments(*counts, ratio, slack, "fail", engine.FAIL_GRID)
     never = np.zeros((won.shape[0], 1), dtype=bool)
-    wealth = np.exp(engine._run(won, "fail", research.ADOPTED, never)[:, 0]).reshape(k_c.shape)
+    wealth = np.exp(engine._run(won, "fail", engine.PRODUCTION, never)[:, 0]).reshape(k_c.shape)
     for p_s in np.linspace(0, 0.6, 25):
         for share_of_edge in (0.3, 0.8, 1.0):
             p_c = share_of_edge * (ratio * p_s + slack)
