@@ -128,11 +128,15 @@ def _timed(gates: Iterable[Gate]) -> list[Gate]:
 
 
 def _window(quantile: float, latencies: Latencies, requests: float, swing: float) -> tuple[float, float]:
-    """Between which latencies the quantile of so many requests lies, surely."""
+    """Between which latencies the bound nearest the quantile of so many requests lies, surely."""
     tail, n = 1 - quantile, max(requests, 1.0)
     off = _SURE * float(np.sqrt(tail * quantile / n)) + _SURE / n
+    # That k of n lie above a bound which a share p exceeds has a probability of at most (e n p / k)^k; half as many as
+    # the quantile leaves above it may be left by its nearest bound.
+    k = max(1.0, float(np.floor(tail * n / 2)))
+    rare = max(_NEVER, tail - off, k / (np.e * n) * _NEVER ** (1 / k))
     least = latencies.quantile(max(_NEVER, quantile - off))
-    most = latencies.quantile(min(1 - _NEVER, quantile + off))
+    most = latencies.quantile(1 - rare)
     return least * (1 - swing), most * (1 + swing)
 
 

@@ -49,8 +49,8 @@ async def last_hour(app: App, found: Preview) -> Given:
         await provider.aclose()
     if known.rate is None:
         raise UsageError(
-            f"endpoint {found.bundle.endpoint_name} got no requests in {show_duration(A_LOOK)}: say --traffic, --errors "
-            "and --latency"
+            f"endpoint {found.bundle.endpoint_name} got no requests in {show_duration(A_LOOK)}: say --traffic, "
+            "--errors and --latency"
         )
     return known
 

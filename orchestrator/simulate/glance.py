@@ -146,7 +146,7 @@ class Glance:
         found = self._tails.get(id(leg))
         if found is None:
             assert leg.latency is not None
-            found = self._tails[id(leg)] = np.cumsum(leg.latency[:, ::-1], axis=1)[:, ::-1]
+            found = self._tails[id(leg)] = np.cumsum(leg.latency[:, ::-1], axis=1, dtype=leg.latency.dtype)[:, ::-1]
         return found
 
     # --- pairs ------------------------------------------------------------------------------------
