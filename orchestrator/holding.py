@@ -110,14 +110,17 @@ def failing(s: Situation, stage: Stage) -> Verdict | None:
 def unreadable(s: Situation, stage: Stage) -> Finish | RollBack | Pause | None:
     """What must be done because measuring failed too often, or None."""
     p = s.rollout.progress
-    judgement = p.judgement
-    unread = max((verdict.errors for verdict in judgement.verdicts), default=0) if judgement is not None else 0
-    if max(p.errors, unread) >= ERRORS_THAT_ACT:
-        what = p.last_error if p.errors >= ERRORS_THAT_ACT or judgement is None else judgement.sentence
-        verdicts = judgement.verdicts if judgement is not None and p.errors < ERRORS_THAT_ACT else ()
-        wanted = _wanted(stage, "on_error", {each.gate for each in verdicts if each.errors >= ERRORS_THAT_ACT} or None)
-        return consequence(s, wanted, "error", f"could not be measured {ERRORS_THAT_ACT} times in a row: {what}")
-    return None
+    verdicts = p.judgement.verdicts if p.judgement is not None else ()
+    unread = [verdict for verdict in verdicts if verdict.errors >= ERRORS_THAT_ACT]
+    if p.errors >= ERRORS_THAT_ACT:
+        names, what = None, p.last_error
+    elif unread:
+        names = {verdict.gate for verdict in unread}
+        what = f"gate {unread[0].gate}: {unread[0].sentence}"
+    else:
+        return None
+    wanted = _wanted(stage, "on_error", names)
+    return consequence(s, wanted, "error", f"could not be measured {ERRORS_THAT_ACT} times in a row: {what}")
 
 
 def consequence(s: Situation, wanted: Consequence, cause: Cause, reason: str) -> Finish | RollBack | Pause:

@@ -173,7 +173,7 @@ def _verdict(state: GateState, track: Track, group: _Group, tails: dict[int, Tai
     return Verdict(
         gate=gate.name,
         verdict=name,
-        sentence=f"{_headline(state, gate, candidate, stable)}{clause} -> {name}",
+        sentence=f"{_headline(state, track, candidate, stable)}{clause} -> {name}",
         candidate=candidate,
         stable=stable,
         log_evidence_fail=max(charge.log_fail for charge in charges),
@@ -284,7 +284,8 @@ def _notes(state: GateState, track: Track) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _headline(state: GateState, gate: Gate, candidate: Figures, stable: Figures | None) -> str:
+def _headline(state: GateState, track: Track, candidate: Figures, stable: Figures | None) -> str:
+    gate = track.gate
     judged = (state.stable or "stable") if gate.guards_stable else state.candidate
     if not candidate.requests:
         return f"{judged}: "
@@ -293,7 +294,7 @@ def _headline(state: GateState, gate: Gate, candidate: Figures, stable: Figures 
     if stable is not None and stable.requests and state.stable:
         name = "before" if gate.guards_stable else state.stable
         other = (name, wording.value(gate, stable.rate, stable.quantile_us))
-    return wording.headline(gate, own, other, candidate.requests) + ": "
+    return wording.headline(gate, own, other, candidate.requests, track.joined) + ": "
 
 
 def _figures(gate: Gate, tally: Tally, latency: Histogram, tails: dict[int, Tail]) -> Figures:

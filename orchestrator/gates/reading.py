@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.gates.bets import Bet, Counts, PairCounts
+from orchestrator.gates.bets import Bet, Counts, PairCounts, bets_of
 from orchestrator.gates.histogram import Baseline, Tail
 from orchestrator.gates.kernels import Side
 from orchestrator.gates.spec import Gate, TermName, is_error
@@ -192,9 +192,10 @@ class Reading:
     def joined(self, gate: Gate, so_far: int | None) -> int | None:
         """Pairs that a gate has judged in a stage, with this poll's; None where it looks at none."""
         pairs = self._measurement.pairs
-        if pairs is None or self.source_of(gate) != "mirror" or gate.metric not in ("error_rate", "latency"):
+        if pairs is None or self.source_of(gate) != "mirror" or self._sides.stable is None:
             return so_far
-        return None if gate.guards_stable else (so_far or 0) + pairs.joined
+        placed = bets_of(gate, compared=True, paired=True)
+        return (so_far or 0) + pairs.joined if "paired" in placed or "paired_blame" in placed else so_far
 
     def examples(self, gate: Gate, so_far: tuple[str, ...]) -> tuple[str, ...]:
         """Examples of what was found, as many as the gate asks for."""

@@ -68,11 +68,25 @@ def value(gate: Gate, rate: float, quantile_us: int | None) -> str:
     return "without an answer" if quantile_us is None else f"<= {duration(quantile_us)}"
 
 
-def headline(gate: Gate, candidate: tuple[str, str], stable: tuple[str, str] | None, requests: float) -> str:
-    """ "green 2.1% errors against blue 0.4% over 1,840 requests"; both sides as (name, value)."""
+def headline(
+    gate: Gate,
+    candidate: tuple[str, str],
+    stable: tuple[str, str] | None,
+    requests: float,
+    joined: int | None = None,
+) -> str:
+    """ "green 2.1% errors against blue 0.4% over 1,840 requests (1,835 pairs)".
+
+    Args:
+        gate: whose.
+        candidate, stable: (name, value) of both sides.
+        requests: that were judged.
+        joined: mirrored ones whose live twins are known; None where none are looked for.
+    """
     own, figure = candidate
     against = f" against {stable[0]} {stable[1]}" if stable else ""
-    over = counted(gate, requests)
+    pairs = f" ({joined:,} {'pair' if joined == 1 else 'pairs'})" if joined is not None else ""
+    over = counted(gate, requests) + pairs
     match gate.metric:
         case "error_rate":
             return f"{own} {figure} errors{against} over {over}"
