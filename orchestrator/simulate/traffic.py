@@ -294,7 +294,9 @@ class Traffic:
     @staticmethod
     def _place(normal: NDArray[np.float32]) -> Ints:
         """Standard normal draws as places in a table of `_FINE` to the unit."""
-        places: Ints = np.clip((normal + _FAR) * _FINE, 0, len(_NORMAL) - 1).astype(np.int64)
+        normal += _FAR
+        normal *= _FINE
+        places: Ints = np.clip(normal, 0, len(_NORMAL) - 1, out=normal).astype(np.int32)
         return places
 
     def _digits(self, factor: float) -> Ints:
@@ -306,7 +308,8 @@ class Traffic:
                 self._grids.clear()
             latencies = np.clip(self._baseline.latencies.at(_NORMAL) * factor, 1, LONGEST - 1)
             found = np.searchsorted(self._view.grid.least, latencies, side="right") - 1
-            self._grids[factor] = found
+            # The smaller the table, the more of it is at hand: this is what takes the time.
+            found = self._grids[factor] = found.astype(np.int16)
         return found
 
 
