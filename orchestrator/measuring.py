@@ -8,7 +8,7 @@ same window comes with it (`sources`).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from orchestrator.gates.judge import Judgement, judge
@@ -67,7 +67,8 @@ async def open_stage(
     gates = evidence.gates if evidence is not None else no_evidence(stages)
     if stage.gated is not None:
         if anew or gates.stages != gated_count(stages):
-            gates = no_evidence(stages)
+            # What stable was before the stage is a fact, not evidence about anybody.
+            gates = replace(no_evidence(stages), before=gates.before)
         gates = entered(gates, rollout.roles, stage, checked=not rollout.advisory)
         # What a metric from elsewhere counted before the stage's target was verified is not this stage's evidence.
         measured = await with_samples(metrics, measured, stage, gates, rollout.endpoint_name, {})
