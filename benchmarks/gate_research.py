@@ -36,6 +36,7 @@ LOOKED_AT: Mapping[str, Scenario] = {
     "0.5 -> 2%, 60": Scenario("errors 0.5 -> 2%", 60, harmful=True, errors=0.02),
     "0.5 -> 10%, 60": Scenario("errors 0.5 -> 10%", 60, harmful=True, errors=0.1),
     "0.5 -> 30%, 6": Scenario("errors 0.5 -> 30%", 6, harmful=True, errors=0.3),
+    "0.5 -> 10%, 6": Scenario("errors 0.5 -> 10%", 6, harmful=True, errors=0.1),
     "20% slower, 600": Scenario("20% slower", 600, harmful=True, p50=1.2, p95=1.2),
     "0.5 -> 2% later, 600": Scenario("errors 0.5 -> 2% from minute 20 on", 600, harmful=True, errors=0.02, since=20),
     "20% slower later, 600": Scenario("20% slower from minute 20 on", 600, harmful=True, p50=1.2, p95=1.2, since=20),

@@ -85,6 +85,12 @@ def test_the_same_seed_gives_the_same_report(load) -> None:
     assert repr(first) != repr(other)
 
 
+def test_the_speed_is_that_of_the_engine_with_what_it_is_given(load) -> None:
+    speed = load("gate_speed")
+    assert 0 < speed.one_poll(polls=3) < 1000
+    assert speed.rollouts(rows=20) > 0
+
+
 def test_traffic_is_what_the_scenario_orders(load) -> None:
     traffic = load("gate_traffic")
     scenario = traffic.Scenario("", 600, harmful=True, errors=0.02, p50=1.2, p95=1.2, since=30)
