@@ -99,8 +99,8 @@ def table(gates: Sequence[Gate], errors: float, latencies: Latencies) -> tuple[C
     judged = {gate.metric for gate in gates}
     counts, timed = "error_rate" in judged, bool(judged & {"latency", "slowdown"})
     edge, slower = edges(gates, errors, latencies)
-    rows = [Change("no change", harmless=True)]
-    slightly = Change("a little worse", harmless=True)
+    rows = [Change("no change")]
+    slightly = Change("a little worse")
     if counts and edge is not None:
         slightly = replace(slightly, errors=errors + (edge - errors) / 4)
     if timed and slower is not None:
@@ -108,32 +108,25 @@ def table(gates: Sequence[Gate], errors: float, latencies: Latencies) -> tuple[C
     if not slightly.none:
         rows.append(slightly)
     if counts:
-        rows.append(Change(f"incident of both: {wording.percent(0.05)} errors", incident=0.05, harmless=True))
+        rows.append(Change(f"incident of both: {wording.percent(0.05)} errors", incident=0.05))
         if edge is not None:
-            rows.append(Change(f"errors {wording.percent(edge)}, the edge", errors=edge, harmless=True))
+            rows.append(Change(f"errors {wording.percent(edge)}, the edge", errors=edge))
         worse = {
             **({f"errors x2: {wording.percent(2 * errors)}": 2 * errors} if errors else {}),
             **{f"errors +{wording.percent(more)}": errors + more for more in (0.01, 0.05)},
             f"errors {wording.percent(0.1)}": 0.1,
         }
-        rows += [
-            Change(name, errors=rate, harmless=edge is not None and rate <= edge)
-            for name, rate in worse.items()
-            if rate <= 1
-        ]
+        rows += [Change(name, errors=rate) for name, rate in worse.items() if rate <= 1]
         rows.append(Change("errors +5% from the middle on", errors=min(1.0, errors + 0.05), begins="middle"))
     if timed:
         factors = (1.1, 1.2, 1.5, 2.0)
-        rows += [
-            Change(f"latency x{each:g}", latency=each, harmless=slower is not None and each <= slower)
-            for each in factors
-        ]
+        rows += [Change(f"latency x{each:g}", latency=each) for each in factors]
     if "prediction" in judged:
         rows += [Change(f"{wording.percent(each)} other answers", answers=each) for each in (0.01, 0.05, 0.2)]
     if "missing_pairs" in judged:
         rows += [Change(f"{wording.percent(each)} of copies lost", missing=each) for each in (0.01, 0.05, 0.2)]
     rows.append(Change("crash: every answer an error", errors=1.0))
-    return tuple(rows)
+    return tuple(tolerated(row, gates, errors, latencies) for row in rows)
 
 
 def tolerated(change: Change, gates: Sequence[Gate], errors: float, latencies: Latencies) -> Change:
@@ -141,7 +134,13 @@ def tolerated(change: Change, gates: Sequence[Gate], errors: float, latencies: L
     edge, slower = edges(gates, errors, latencies)
     fine = edge is None or (change.errors if change.errors is not None else errors) <= edge
     fine &= slower is None or change.latency <= slower
-    return replace(change, harmless=fine and not change.answers and not change.missing)
+    fine &= change.answers <= _most(gates, "prediction") and change.missing <= _most(gates, "missing_pairs")
+    return replace(change, harmless=fine)
+
+
+def _most(gates: Sequence[Gate], metric: str) -> float:
+    """What a plan tolerates of pairs that are bad so; nothing where no gate looks, because that is no tolerance."""
+    return min((gate.max for gate in gates if gate.metric == metric and gate.max is not None), default=0.0)
 
 
 def edges(gates: Sequence[Gate], errors: float, latencies: Latencies) -> tuple[float | None, float | None]:

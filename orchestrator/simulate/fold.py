@@ -139,6 +139,20 @@ class Tracks:
                 return combine.mixed([own[0], combine.mixed(excuses)])
         return combine.mixed(own) if own else np.zeros(self.seen[rows].shape)
 
+    def correct(self, found: Mapping[TermName, Floats]) -> None:
+        """Divide the evidence of these terms by their dispersion where it is known now, as `gates.state` does."""
+        for term, index in found.items():
+            rows = np.flatnonzero(index > 1)
+            if not len(rows):
+                continue
+            for bet, wealth in self.fail.items():
+                if bets.TERM_OF[bet] == term:
+                    wealth[rows] = bets.corrected(self.gate, bet, "fail", wealth[rows], index[rows, np.newaxis])
+            for bet, wealth in self.passing.items():
+                if bets.TERM_OF[bet] == term:
+                    wealth[rows] = bets.corrected(self.gate, bet, "pass", wealth[rows], index[rows])
+            self.proven[term][rows] = False
+
     def latch(self) -> None:
         """Note what has passed now."""
         enough = self.requests >= self.gate.min_requests
@@ -246,35 +260,58 @@ class Fold:
         requests = glance.requests(gate)
         index: dict[TermName, Floats | float] = {}
         known: dict[TermName, Booleans | bool] = {}
+        found: dict[TermName, Floats] = {}
         for term in gate.terms:
             before = track.spread.get(term) or Spreads.begin(self.rows)
             index[term] = before.index if gate.dispersion else 1.0
             known[term] = before.known if gate.dispersion and not gate.valued else True
             clusters = glance.clusters(gate, term)
             if clusters is not None:
-                track.spread[term] = before.add(*clusters, poll.seconds)
+                track.spread[term] = after = before.add(*clusters, poll.seconds)
+                if gate.dispersion:
+                    found[term] = np.where(after.known & ~before.known, after.index, 1.0)
         track.seen = track.seen + requests
         counting = self.warmed >= gate.warm_up
-        if not counting.any():
-            return
-        track.polls = track.polls + counting
-        own, stable = glance.totals(gate)
-        track.requests = track.requests + np.where(counting, own, 0)
-        track.stable = track.stable + np.where(counting, stable, 0)
-        judged = counting & (requests > 0)
+        if counting.any():
+            self._settle(track, poll, glance, index, known, counting & (requests > 0))
+            track.polls = track.polls + counting
+            own, stable = glance.totals(gate)
+            track.requests = track.requests + np.where(counting, own, 0)
+            track.stable = track.stable + np.where(counting, stable, 0)
+        track.correct(found)
+        track.latch()
+
+    def _settle(
+        self,
+        track: Tracks,
+        poll: Poll,
+        glance: Glance,
+        index: Mapping[TermName, Floats | float],
+        known: Mapping[TermName, Booleans | bool],
+        judged: Booleans,
+    ) -> None:
+        """Settle the bets of the rollouts in which there is something to judge."""
+        gate = track.gate
         if not judged.any():
             return
         placed = bets.bets_of(gate, compared=self.compared, paired=self.paired)
-        for bet in placed:
-            if bet in track.fail:
-                minutes = np.where(judged & known[bets.TERM_OF[bet]], poll.seconds / 60, 0.0)
-                track.win(bet, self._won(gate, bet, "fail", glance, index, judged), placed, minutes)
+        gains = {bet: self._won(gate, bet, "fail", glance, index, judged) for bet in placed if bet in track.fail}
+        if "bound" in gains and "blame" in gains:
+            seen = glance.counts(gate, "bound", "fail")
+            assert isinstance(seen, bets.Counts)
+            incident = np.broadcast_to(combine.shared(gate.bound_rate, seen), (self.rows,))[:, np.newaxis]
+            excused = combine.excused(gains["bound"], gains["blame"])
+            gains["bound"] = np.where(incident, excused, gains["bound"])
+        for bet, increments in gains.items():
+            minutes = np.where(judged & known[bets.TERM_OF[bet]], poll.seconds / 60, 0.0)
+            track.win(bet, increments, placed, minutes)
         for bet in track.passing:
-            if self._sparing and track.proven[bets.TERM_OF[bet]].all():
+            # What has passed before its dispersion is known may have to pass once more.
+            term = bets.TERM_OF[bet]
+            if self._sparing and track.proven[term].all() and np.all(known[term]):
                 continue
             won = track.passing[bet] + self._won(gate, bet, "pass", glance, index, judged)
             track.passing[bet] = np.maximum(won, bets.LOST, out=won)
-        track.latch()
 
     @staticmethod
     def _won(

@@ -267,7 +267,8 @@ def test_a_bar_goes_to_a_terminal_on_stderr_and_nowhere_else(plan: Path) -> None
 ROLES = """\
 version: 1
 name: roles
-provider: {name: memory, rate: 600, durations: {put_endpoint: 0, put_deployment: 0, scale: 0, delete_deployment: 0}}
+provider:
+  {name: memory, world: simulated, rate: 600, durations: {put_endpoint: 0, put_deployment: 0, scale: 0, delete_deployment: 0}}
 endpoint: {file: endpoint.yml}
 slots: [blue, green]
 candidate: {endpoint_name: simulated-endpoint}

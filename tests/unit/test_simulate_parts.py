@@ -13,6 +13,7 @@ from orchestrator.simulate.change import Change, edges, parse, table, tolerated
 from orchestrator.simulate.latency import LogNormal, Measured
 from orchestrator.simulate.summary import Share, Spread
 from orchestrator.stages import Stage, Target
+from providers.measurement import Comparison
 
 LATENCIES = LogNormal.with_p95(400_000)
 ERRORS = Gate("errors", "error_rate", max=0.02, max_ratio=2.0, max_increase=0.01)
@@ -76,6 +77,15 @@ def test_the_table_has_only_what_a_gate_looks_at() -> None:
     for row in rows:
         assert row.harmless == ((row.errors or 0) <= edge + 1e-12 and row.latency <= slower), row
         assert tolerated(row, (ERRORS, SLOW), 0.005, LATENCIES) == row
+
+
+def test_a_tolerance_of_pairs_counts_and_no_gate_is_no_tolerance() -> None:
+    answers = Gate("answers", "prediction", max=0.02, comparison=Comparison())
+    rows = {row.name: row.harmless for row in table((ERRORS, answers), 0.005, LATENCIES)}
+    assert rows["1% other answers"]
+    assert not rows["5% other answers"]
+    assert not tolerated(Change("x", answers=0.01), (ERRORS,), 0.005, LATENCIES).harmless
+    assert not tolerated(Change("x", missing=0.01), (answers,), 0.005, LATENCIES).harmless
 
 
 # --- latencies --------------------------------------------------------------------------------------
