@@ -268,7 +268,10 @@ ROLES = """\
 version: 1
 name: roles
 provider:
-  {name: memory, world: simulated, rate: 600, durations: {put_endpoint: 0, put_deployment: 0, scale: 0, delete_deployment: 0}}
+  name: memory
+  world: simulated
+  rate: 600
+  durations: {put_endpoint: 0, put_deployment: 0, scale: 0, delete_deployment: 0}
 endpoint: {file: endpoint.yml}
 slots: [blue, green]
 candidate: {endpoint_name: simulated-endpoint}

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.gates.judge import judge
 from orchestrator.gates.spec import Gate
@@ -125,6 +127,48 @@ def test_the_fold_is_the_engines(name: str, joins: bool, busy: float, sparing: b
             states = [state.fold(each) for state, each in zip(states, measurements, strict=True)]
             fold.fold(poll)
             compare(states, fold, sparing=sparing)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    rate=st.one_of(st.none(), st.floats(0.001, 0.2)),
+    ratio=st.floats(0.5, 3),
+    increase=st.floats(0.001, 0.1),
+    quantile=st.sampled_from([0.5, 0.9, 0.99]),
+    factor=st.floats(1.01, 2),
+    bound=st.one_of(st.none(), st.integers(10_000, 2_000_000)),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    busy=st.floats(2, 3000),
+)
+def test_so_it_is_for_any_tolerance(
+    seed: int,
+    rate: float | None,
+    ratio: float,
+    increase: float,
+    quantile: float,
+    factor: float,
+    bound: int | None,
+    flags: tuple[bool, bool, bool],
+    busy: float,
+) -> None:
+    blame, dispersion, joins = flags
+    common = {"blame": blame, "dispersion": dispersion, "warm_up": 0.0, "min_requests": 5}
+    gates = (
+        Gate("errors", "error_rate", max=rate, max_ratio=ratio, max_increase=increase, **common),
+        Gate("latency", "latency", quantile=quantile, max=bound, max_ratio=factor, on_fail="pause", **common),
+    )
+    world = World(gates, seed, busy, joins=joins)
+    states = [GateState.begin(gates, 2) for _ in range(ROWS)]
+    fold = Fold(gates, 2, ROWS, stable=world.stable, candidate=world.candidate, sparing=False)
+    for number, source in enumerate(("mirror", "live")):
+        states = [state.enter(number, gates, "green", "blue", source, paired=joins) for state in states]
+        fold.enter(number, gates, compared=True, source=source, paired=joins)
+        for _ in range(5):
+            poll, measurements = world.poll(mirrored=source == "mirror", compared=True, seconds=30.0)
+            states = [state.fold(each) for state, each in zip(states, measurements, strict=True)]
+            fold.fold(poll)
+            compare(states, fold, sparing=False)
 
 
 def compare(states: list[GateState], fold: Fold, *, sparing: bool) -> None:
