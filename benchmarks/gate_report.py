@@ -80,7 +80,7 @@ BETTER = """\
 ## Where a rival is better
 
 Situations in which a rule stops as many and needs fewer requests, with what that rule does to candidates that are
-fine.
+fine; and those in which it stops fewer candidates that are fine.
 """
 
 LIMITS = """\
@@ -219,7 +219,19 @@ def _better(fine: Compared, bad: Compared) -> str:
             price = f"; it also stops {', '.join(costs)}" if costs else ""
             figures = f"{theirs.requests[0]:,.0f} requests, this {ours.requests[0]:,.0f}"
             lines.append(f"- {_place(scenario)}: **{rule}** {figures}{price}.")
-    lines.append("- Promotion in 10 minutes whatever the traffic: Argo and Flagger, which need no proof for it.")
+    for scenario, row in fine.items():
+        ours = row["this"].stopped
+        calmer = [
+            f"**{rule}** {_percent(seen.stopped)}"
+            for rule, seen in row.items()
+            if rule != "this" and seen.stopped < ours - 0.02
+        ]
+        if calmer:
+            lines.append(f"- {_place(scenario)}: stopped wrongly by this {_percent(ours)}, by {', '.join(calmer)}.")
+    lines.append(
+        "- Promotion in 10 minutes whatever the traffic: Argo and Flagger, which need no proof for it. This needs one, and"
+        " at 60 requests a minute most rollouts have none within the hour: they end undecided."
+    )
     return "\n".join(lines)
 
 
