@@ -148,7 +148,7 @@ def simulate_command(
     try:
         with Told(len(rows), rollouts) as progress:
             for change in rows:
-                result.rows.append(asked.row(change, rollouts, progress.of(change.name)))
+                result.add(change, progress.of(change.name))
             for kind in () if no_smallest else study.kinds(asked):
                 progress.searching(kind)
                 result.smallest.append(study.smallest(asked, kind, min(rollouts, study.TRIED), progress.told))

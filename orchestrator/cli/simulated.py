@@ -188,8 +188,14 @@ def _notes(found: Preview, result: Result) -> Iterator[str]:
 
 
 def _broken_off(result: Result) -> str:
-    searched = " and no search for the smallest regression was finished" if not result.smallest else ""
-    return f"rollout: interrupted: {len(result.rows)} of {result.asked} rows were simulated{searched}"
+    done = [row for row in result.rows if row.rollouts == result.rollouts]
+    part = "".join(
+        f", and {row.rollouts:,} of {result.rollouts:,} rollouts of {row.change.name}"
+        for row in result.rows
+        if row.rollouts < result.rollouts
+    )
+    searched = f"; {len(result.smallest)} smallest regressions were found" if len(done) == result.asked else ""
+    return f"rollout: interrupted: {len(done)} of {result.asked} rows were simulated{part}{searched}"
 
 
 # --- cells ----------------------------------------------------------------------------------------

@@ -83,13 +83,14 @@ class Study:
 
     def ended(self, change: Change, rollouts: int, told: Told = lambda _: None) -> Ended:
         """How so many rollouts with this change end. `told`: how many have ended, now and then."""
-        return Ended.together(list(self._batches(change, rollouts, told)))
+        return Ended.together(list(self.batches(change, rollouts, told)))
 
     def row(self, change: Change, rollouts: int, told: Told = lambda _: None) -> Row:
         """The same, summed up."""
         return summed_up(change, self.ended(change, rollouts, told), self.rules)
 
-    def _batches(self, change: Change, rollouts: int, told: Told) -> Iterator[Ended]:
+    def batches(self, change: Change, rollouts: int, told: Told) -> Iterator[Ended]:
+        """The same, batch by batch."""
         left, number, size = rollouts, 0, self.batch
         while left > 0 or not number:
             rows = min(size, left)
@@ -186,6 +187,16 @@ class Result:
     rows: list[Row] = field(default_factory=list)
     smallest: list[Smallest] = field(default_factory=list)
     complete: bool = True
+
+    def add(self, change: Change, told: Told) -> None:
+        """Simulate one more row. Where it is interrupted, what was done by then is a row, too."""
+        done: list[Ended] = []
+        try:
+            for batch in self.study.batches(change, self.rollouts, told):
+                done.append(batch)  # noqa: PERF402 - what is done before an interruption must be there
+        finally:
+            if done:
+                self.rows.append(summed_up(change, Ended.together(done), self.study.rules))
 
 
 def caveats(study: Study, stages: Sequence[Stage]) -> tuple[str, ...]:
