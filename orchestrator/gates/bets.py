@@ -149,6 +149,23 @@ def entered(logs: Floats, minutes: ArrayLike) -> Floats:
     return np.concatenate([np.log(left * n)[..., np.newaxis], bet], axis=-1)
 
 
+def corrected(gate: Gate, bet: Bet, side: Side, logs: ArrayLike, index: ArrayLike) -> Floats:
+    """Log wealth as if all counts so far had been divided, once it is known by how much they should have been.
+
+    Dividing counts divides what they won; what they lost is left as it is, so that no alternative gains by it, and the
+    bet stays as valid as it was. The reserve has not entered yet.
+
+    Args:
+        gate, bet, side: which.
+        logs: of the alternatives, on the last axis.
+        index: of dispersion, in the shape of the rest; 1 changes nothing.
+    """
+    begun = np.asarray(opening(gate, bet, side))
+    won = np.asarray(logs) - begun
+    after: Floats = begun + np.minimum(won, won / np.asarray(index)[..., np.newaxis])
+    return after
+
+
 def tolerance_of(gate: Gate, bet: Bet) -> tuple[float, float, float]:
     """(bound of the rate, ratio, slack) that a bet is about; what its kernel has no use for is neutral."""
     if kernel_of(gate, bet) == "bound":

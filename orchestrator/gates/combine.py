@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from orchestrator.gates.bets import Counts
 from orchestrator.gates.kernels import Floats, log_mean_exp
 
 Logs = TypeVar("Logs", float, Floats)
@@ -23,9 +24,20 @@ def mixed(parts: Sequence[Logs]) -> Logs:
 
 
 def excused(own: Logs, worse: Logs) -> Logs:
-    """FAIL of a blamed bound: against *within the bound, or no worse than stable*; both parts must be refuted."""
+    """FAIL of a blamed bound: against *within the bound, or no worse than stable*; both parts must be refuted.
+
+    Of all polls together, and of each poll that is an incident of both sides (`shared`). Without the second, a
+    candidate that is worse than stable, though within its bound, would be failed by the first incident that hits both:
+    one part refuted by the good hours, the other by the bad minutes. The smaller of two increments is never more than
+    either, so that both parts remain what they were: e-values, each of its own hypothesis.
+    """
     lesser: Logs = _lesser(own, worse)
     return lesser
+
+
+def shared(bound_rate: float, seen: Counts) -> Any:
+    """Whether stable is beyond a bound in a poll, too; of numbers or arrays."""
+    return np.asarray(seen.bad_stable) > bound_rate * np.asarray(seen.total_stable)
 
 
 def over_starts(begun: Sequence[Logs], stages: int) -> Logs:

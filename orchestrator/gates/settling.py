@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.gates import kernels
+from orchestrator.gates import combine, kernels
 from orchestrator.gates.bets import LOST, Bet, Counts, Kernel, PairCounts, Purse, entered, kernel_of, tolerance_of
 from orchestrator.gates.kernels import Floats, Side
 from orchestrator.gates.spec import Gate
@@ -75,6 +75,7 @@ def settle_all(settlements: Sequence[Settlement]) -> list[tuple[Purse, ...]]:
     won = np.empty((len(settlements), _WIDTH))
     for kernel, places in alike.items():
         won[places] = _won(kernel, [settlements[at] for at in places])
+    _excuse(settlements, won)
     purses = [purse for one in settlements for purse in one.purses]
     widths = [len(purse.logs) for purse in purses]
     held = np.array([purse.logs + _NOTHING[len(purse.logs)] for purse in purses])
@@ -92,6 +93,15 @@ def settle_all(settlements: Sequence[Settlement]) -> list[tuple[Purse, ...]]:
         [Purse(tuple(logs[:n]), mean) for logs, n, mean in zip(held.tolist(), widths, means.tolist(), strict=True)]
     )
     return [tuple(islice(after, len(one.purses))) for one in settlements]
+
+
+def _excuse(settlements: Sequence[Settlement], won: Floats) -> None:
+    """A poll in which stable is beyond the bound, too, counts against a blamed bound only as far as against blame."""
+    blame = {one.gate.name: at for at, one in enumerate(settlements) if one.bet == "blame" and one.side == "fail"}
+    for at, one in enumerate(settlements):
+        excusable = one.bet == "bound" and one.side == "fail" and one.gate.name in blame
+        if excusable and isinstance(one.seen, Counts) and combine.shared(one.gate.bound_rate, one.seen):
+            won[at] = combine.excused(won[at], won[blame[one.gate.name]])
 
 
 def _won(kernel: Kernel, chosen: Sequence[Settlement]) -> Floats:

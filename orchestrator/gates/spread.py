@@ -8,6 +8,8 @@ The index is Pearson's chi-square over its degrees of freedom, of one-minute cou
 minute that is exactly variance over mean; unlike it, traffic that comes and goes is not taken for clusters. It counts
 only where chance would bring as much in one minute of ten: an index that is read off a few minutes of errors that come
 one by one is above 1 half of the time, and dividing by it would cost requests for nothing.
+
+In the first minutes it is not known. Once it is, what has been won until then is divided as well (`bets.corrected`).
 """
 
 from dataclasses import dataclass

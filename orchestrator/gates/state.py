@@ -21,8 +21,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from orchestrator.gates import bets
-from orchestrator.gates.bets import Bet, Purse
+from orchestrator.gates.bets import Bet, Purse, Wealth
 from orchestrator.gates.histogram import merge, moved
+from orchestrator.gates.kernels import Side, log_mean_exp
 from orchestrator.gates.reading import Reading, Sides
 from orchestrator.gates.settling import Settlement, settle_all
 from orchestrator.gates.spec import Gate, TermName
@@ -218,10 +219,13 @@ class GateState:
         requests = reading.requests(gate)
         before = track.spread or {}
         spread = dict(before)
+        found: dict[TermName, float] = {}
         for term in gate.terms if not gap else ():
             clusters = reading.clusters(gate, term)
             if clusters is not None:
-                spread[term] = before.get(term, _NOTHING).add(*clusters, seconds)
+                spread[term] = moments = before.get(term, _NOTHING).add(*clusters, seconds)
+                if gate.dispersion and moments.known and not before.get(term, _NOTHING).known and moments.index > 1:
+                    found[term] = moments.index
         changes: dict[str, Any] = {
             "spread": spread,
             "seen": track.seen + requests,
@@ -230,7 +234,7 @@ class GateState:
             "errors": 0,
         }
         if self.warmed < gate.warm_up:
-            return _Looked(track, changes)
+            return _Looked(track, changes, found=found)
         own, other = reading.seen(gate)
         changes |= {
             "polls": track.polls + 1,
@@ -239,7 +243,8 @@ class GateState:
             "joined": reading.joined(gate, track.joined),
             "examples": reading.examples(gate, track.examples),
         }
-        return _Looked(track, changes, self._settlements(track, reading, before, seconds) if requests else ())
+        settlements = self._settlements(track, reading, before, seconds) if requests else ()
+        return _Looked(track, changes, settlements, found)
 
     def _settlements(
         self, track: Track, reading: Reading, spread: Mapping[TermName, Spread], seconds: float
@@ -325,11 +330,18 @@ class GateState:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """What a look at a poll changes about one gate, and the bets that the poll settles."""
+    """What a look at a poll changes about one gate.
+
+    Attributes:
+        track, changes: as it was, and its fields that are another now.
+        settlements: bets that the poll settles.
+        found: dispersion of the terms of which it is known from now on, where it is above 1.
+    """
 
     track: Track
     changes: Mapping[str, Any]
     settlements: tuple[Settlement, ...] = ()
+    found: Mapping[TermName, float] = field(default_factory=dict)
 
 
 def _settled(looked: Sequence[_Looked]) -> list[Track]:
@@ -338,7 +350,7 @@ def _settled(looked: Sequence[_Looked]) -> list[Track]:
     tracks = []
     for each in looked:
         if not each.settlements:
-            tracks.append(replace(each.track, **each.changes))
+            tracks.append(_corrected(replace(each.track, **each.changes), each.found))
             continue
         fail: dict[Bet, Iterator[Purse]] = {}
         passing: dict[Bet, Purse] = {}
@@ -348,8 +360,28 @@ def _settled(looked: Sequence[_Looked]) -> list[Track]:
             else:
                 (passing[one.bet],) = next(after)
         starts = tuple([_won(start, fail) for start in each.track.starts])
-        tracks.append(latched(replace(each.track, **each.changes, starts=starts, passing=passing)))
+        track = replace(each.track, **each.changes, starts=starts, passing=passing)
+        tracks.append(latched(_corrected(track, each.found)))
     return tracks
+
+
+def _corrected(track: Track, found: Mapping[TermName, float]) -> Track:
+    """With the evidence of these terms divided by their dispersion; what has passed has to pass once more."""
+    if not found:
+        return track
+
+    def of(wealth: Wealth, side: Side) -> Wealth:
+        after = dict(wealth)
+        for bet, purse in wealth.items():
+            index = found.get(bets.TERM_OF[bet])
+            if index is not None:
+                logs = bets.corrected(track.gate, bet, side, purse.logs, index)
+                after[bet] = Purse(tuple(logs.tolist()), float(log_mean_exp(logs)))
+        return after
+
+    starts = tuple(replace(start, wealth=of(start.wealth, "fail")) for start in track.starts)
+    proven = tuple(term for term in track.proven if term not in found)
+    return replace(track, starts=starts, passing=of(track.passing or {}, "pass"), proven=proven)
 
 
 def _won(start: Start, after: Mapping[Bet, Iterator[Purse]]) -> Start:

@@ -17,9 +17,11 @@ from orchestrator.gates import bets
 from orchestrator.gates.histogram import baseline, merge
 from orchestrator.gates.judge import judge
 from orchestrator.gates.kernels import (
+    FAIL_WEIGHTS,
     bound_evidence,
     bound_increments,
     log_mean_exp,
+    opening,
     ratio_evidence,
     ratio_evidence_exact,
     ratio_increments,
@@ -110,7 +112,12 @@ def expected(gate, bet, side, polls):
         return 0.0
     if bet == "bound":
         rate = gate.max if gate.metric == "error_rate" else 1 - gate.quantile
-        return bound_evidence(k_g, n_g, rate, side)[-1]
+        if not gate.blame or side == "pass":
+            return bound_evidence(k_g, n_g, rate, side)[-1]
+        own, worse = bound_increments(k_g, n_g, rate, side), ratio_increments(k_g, k_b, n_g, n_b, 1, 0, side)
+        shared = np.array(k_b) > rate * np.array(n_b)
+        won = np.where(shared[:, np.newaxis], np.minimum(own, worse), own)
+        return log_mean_exp(np.sum(won, axis=0) + opening(FAIL_WEIGHTS))
     if bet == "blame":
         return ratio_evidence(k_g, k_b, n_g, n_b, 1, 0, side)[-1]
     if gate.metric == "error_rate":
@@ -217,7 +224,8 @@ def test_dispersion_divides_by_the_past_of_stable_only():
     assert max(index) > 2
     d = np.array(index)
     won = ratio_increments(k_g / d, k_b / d, 60 / d, 600 / d, 1.5, 0.01, "fail")
-    wanted = with_reserve(won, [0.0] * 3 + [1.0] * 22)
+    assert index[3] > 1
+    wanted = with_reserve(won, [0.0] * 3 + [1.0] * 22, then=index[3])
     assert track(now, "errors").log_fail("relative", 1) == pytest.approx(wanted, abs=1e-9)
 
 
@@ -226,15 +234,38 @@ def test_what_chance_brings_is_not_corrected_for(minutes):
     assert by_chance(minutes) == pytest.approx(clumped(minutes), rel=0.02)
 
 
-def with_reserve(won, minutes):
-    """log wealth after all polls, in plain money: a fifth is held back, and enters by the time that passes."""
+def with_reserve(won, minutes, then=1.0):
+    """log wealth after all polls, in plain money: a fifth is held back, and enters by the time that passes. After three
+    polls what was won until `then` is divided, in evidence; what was lost is not.
+    """
     multiples = np.geomspace(1.15, 40, 14)
     weights = (1 / multiples) / np.sum(1 / multiples)
     reserve, stakes = 0.2, 0.8 * weights
-    for poll, passed in zip(won, minutes, strict=True):
+    for number, (poll, passed) in enumerate(zip(won, minutes, strict=True)):
+        if number == 3:
+            growth = stakes / (0.8 * weights)
+            stakes = 0.8 * weights * np.minimum(growth, growth ** (1 / then)) if then > 1 else stakes
         left = 1 / (1 / reserve + passed / (0.2 * 20))
         stakes, reserve = (stakes + (reserve - left) * weights) * np.exp(poll[1:]), left
     return math.log(np.sum(stakes) + reserve)
+
+
+def test_what_passed_before_clusters_were_known_has_to_pass_again():
+    gate = Gate("errors", "error_rate", max=0.1, warm_up=0, blame=True)
+    now, proven, logs = state(gate), [], []
+    for minute, of_blue in enumerate((0, 90, 0, 90, 0)):
+        now = now.fold(errors((60, 1), (600, of_blue), at=60 * minute, seconds=60))
+        proven.append(now.tracks[0].proven)
+        logs.append(now.tracks[0].log_pass("bound"))
+    assert proven == [(), ("bound",), (), (), ()]
+    index = now.tracks[0].spread["bound"].index
+    assert index > 20
+    assert logs[2] < logs[1] / 5
+    off = replace(gate, dispersion=False)
+    now = state(off)
+    for minute, of_blue in enumerate((0, 90, 0, 90, 0)):
+        now = now.fold(errors((60, 1), (600, of_blue), at=60 * minute, seconds=60))
+    assert now.tracks[0].proven == ("bound",)
 
 
 def test_half_of_the_reserve_is_bet_within_twenty_minutes_and_no_wealth_is_made_by_it():
