@@ -2,6 +2,7 @@
 #   make quickstart   a rollout from blue to green on this machine, live
 #   make test         everything, against the built wheel
 #   make check        lint, types, floors and unit tests, in under a minute
+#   make test-statistics  how often the gates are wrong at the edge of a tolerance: minutes, a table
 #   make bench        the benchmarks
 #   make tools        Prometheus, for the tests that ask a real one (`make test` fetches it, too)
 #   make bench-gates  the gates against other rules: minutes, writes docs/benchmarks/gates.md
@@ -15,6 +16,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 SOURCES := $(shell find plans providers orchestrator -not -path '*__pycache__*' 2>/dev/null)
 PIP     := -m pip --disable-pip-version-check
 WORKERS ?= 2
+ROLLOUTS ?= 20000
 
 QUICKSTART_HOME := $(CURDIR)/.quickstart
 QUICKSTART_PLAN ?= examples/quickstart/plan.yml
@@ -22,7 +24,7 @@ QUICKSTART_PLAN ?= examples/quickstart/plan.yml
 QUICKSTART      := env -u ROLLOUT_STORE ROLLOUT_HOME="$(QUICKSTART_HOME)" .venv/bin/rollout
 
 .DEFAULT_GOAL := help
-.PHONY: help python quickstart quickstart-down tools test lint check docs dev bench bench-gates clean
+.PHONY: help python quickstart quickstart-down tools test test-statistics lint check docs dev bench bench-gates clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -112,6 +114,10 @@ tools: .tools/prometheus
 # a run fail that imports from the checkout all the same.
 test: .venv-test/.installed tools
 	PYTHONSAFEPATH=1 ROLLOUT_REQUIRED_COMPONENTS=wheel .venv-test/bin/pytest -q -n $(WORKERS) $(TESTS)
+
+# The tests do the same with fewer rollouts. Fails where a level that is promised is broken.
+test-statistics: .venv/.dev
+	.venv/bin/python -m tests.unit.edges --rollouts $(ROLLOUTS)
 
 clean: quickstart-down
 	rm -rf .venv .venv-test .quickstart .tools build dist *.egg-info
