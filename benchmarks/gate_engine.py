@@ -65,6 +65,9 @@ class Policy:
         fail_grid, pass_grid: alternatives, None for the kernels' own.
         before: what counts are divided by until the index is known.
         foreknown: the index is known from the beginning, from another hour of the same stable.
+        corrected: once the index is known, what was won until then is divided as well, and what has passed has to pass
+            once more.
+        excuses: a poll in which stable is beyond a bound, too, counts against it only as far as against blame.
         eager: the reserve enters from the second poll on, whether the index is known or not.
         plug_in: bet all on the alternative that would have won most so far.
         error_weight: of a term of errors in its group, where one of latencies has 1.
@@ -78,6 +81,8 @@ class Policy:
     beyond_chance: bool = False
     before: float = 1.0
     foreknown: bool = False
+    corrected: bool = False
+    excuses: bool = False
     eager: bool = False
     plug_in: bool = False
     fail_grid: tuple[float, ...] | None = None
@@ -87,7 +92,7 @@ class Policy:
 
 PLAIN = Policy()
 """Alternatives alike, all of the stake at the start, ten minutes to know the dispersion: where the research began."""
-PRODUCTION = Policy(tilt=1, minutes=3, beyond_chance=True, reserve=0.2)
+PRODUCTION = Policy(tilt=1, minutes=3, beyond_chance=True, reserve=0.2, corrected=True, excuses=True)
 """What `GateState` does; tests/unit/test_bench_gates.py holds it to that."""
 
 
@@ -112,10 +117,13 @@ def decide(
     passed = np.ones(traffic.candidate.requests.shape, dtype=bool)
     enough = np.cumsum(traffic.candidate.requests, axis=1) >= MIN_REQUESTS
     for gate in gates:
-        for log_fail, log_pass in _terms(gate, traffic, policy):
-            fails.append(log_fail)
+        for term in _terms(gate, traffic, policy):
+            fails.append(term.fail)
             weights.append(policy.error_weight if gate.metric == "error_rate" else 1.0)
-            passed &= np.logical_or.accumulate((log_pass >= -np.log(BETA)) & enough, axis=1)
+            proven = (term.passing >= -np.log(BETA)) & enough
+            anew = np.logical_or.accumulate(proven & (np.arange(POLLS) >= term.again), axis=1)
+            before = np.logical_or.accumulate(proven, axis=1) & (np.arange(POLLS) < term.again)
+            passed &= before | anew
     group = _log_sum(np.stack(fails, axis=-1), np.array(weights) / sum(weights))
     return Decisions(first(group >= -np.log(alpha)), first(passed))
 
@@ -125,14 +133,27 @@ def first(hit: NDArray[np.bool_]) -> Ints:
     return np.where(hit.any(axis=1), hit.argmax(axis=1), POLLS)
 
 
-def _terms(gate: Tolerance, traffic: Traffic, policy: Policy) -> Iterator[tuple[Floats, Floats]]:
-    """(log E_fail, log E_pass) of each term of a gate, running over the polls."""
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """Evidence about one term of a gate.
+
+    Attributes:
+        fail, passing: log E of both sides, (rollouts, polls).
+        again: (rollouts, 1) the poll from which on it has to pass, whatever was before.
+    """
+
+    fail: Floats
+    passing: Floats
+    again: Ints
+
+
+def _terms(gate: Tolerance, traffic: Traffic, policy: Policy) -> Iterator[_Term]:
     if gate.max is not None:
         yield _bound(gate, gate.max, traffic, policy)
     yield _relative_errors(gate, traffic, policy) if gate.metric == "error_rate" else _relative(gate, traffic, policy)
 
 
-def _bound(gate: Tolerance, bound: float, traffic: Traffic, policy: Policy) -> tuple[Floats, Floats]:
+def _bound(gate: Tolerance, bound: float, traffic: Traffic, policy: Policy) -> _Term:
     """The absolute bound, excused where the candidate is no worse than stable."""
     n_c, n_s = traffic.candidate.requests, traffic.stable.requests
     if gate.metric == "error_rate":
@@ -140,38 +161,45 @@ def _bound(gate: Tolerance, bound: float, traffic: Traffic, policy: Policy) -> t
     else:
         at = int(np.searchsorted(BOUNDS_MS, bound))
         rate, bad_c, bad_s = 1 - gate.quantile, traffic.candidate.above[..., at], traffic.stable.above[..., at]
-    index, known = _spread(bad_s, n_s, policy)
-    counts = (bad_c / index, bad_s / index, n_c / index, n_s / index)
-    fail, passing = (
-        (
-            _run(kernels.bound_increments(counts[0], counts[2], rate, side, _grid(policy, side)), side, policy, known),
-            _run(kernels.ratio_increments(*counts, 1.0, 0.0, side, _grid(policy, side)), side, policy, known),
-        )
-        for side in SIDES
+    spread = _spread(bad_s, n_s, policy)
+    counts = (bad_c / spread.index, bad_s / spread.index, n_c / spread.index, n_s / spread.index)
+    own, worse = (
+        {
+            "fail": kernels.bound_increments(counts[0], counts[2], rate, "fail", _grid(policy, "fail")),
+            "pass": kernels.bound_increments(counts[0], counts[2], rate, "pass", _grid(policy, "pass")),
+        },
+        {side: kernels.ratio_increments(*counts, 1.0, 0.0, side, _grid(policy, side)) for side in SIDES},
     )
-    return np.minimum(*fail), kernels.log_mean_exp(np.stack(passing, axis=-1))
+    if policy.excuses:
+        incident = (bad_s > rate * n_s)[..., np.newaxis]
+        own["fail"] = np.where(incident, np.minimum(own["fail"], worse["fail"]), own["fail"])
+    fail = np.minimum(*(_run(won["fail"], "fail", policy, spread) for won in (own, worse)))
+    passing = np.stack([_run(won["pass"], "pass", policy, spread) for won in (own, worse)], axis=-1)
+    return _Term(fail, kernels.log_mean_exp(passing), spread.again(policy))
 
 
-def _relative_errors(gate: Tolerance, traffic: Traffic, policy: Policy) -> tuple[Floats, Floats]:
-    index, known = _spread(traffic.stable.bad, traffic.stable.requests, policy)
+def _relative_errors(gate: Tolerance, traffic: Traffic, policy: Policy) -> _Term:
+    spread = _spread(traffic.stable.bad, traffic.stable.requests, policy)
+    index = spread.index
     bad_c, bad_s = traffic.candidate.bad / index, traffic.stable.bad / index
     n_c, n_s = traffic.candidate.requests / index, traffic.stable.requests / index
     evidence = []
     for side in SIDES:
         tolerance = (gate.max_ratio, gate.max_increase)
         won = kernels.ratio_increments(bad_c, bad_s, n_c, n_s, *tolerance, side, _grid(policy, side))
-        evidence.append(_run(won, side, policy, known))
-    return evidence[0], evidence[1]
+        evidence.append(_run(won, side, policy, spread))
+    return _Term(evidence[0], evidence[1], spread.again(policy))
 
 
-def _relative(gate: Tolerance, traffic: Traffic, policy: Policy) -> tuple[Floats, Floats]:
+def _relative(gate: Tolerance, traffic: Traffic, policy: Policy) -> _Term:
     """A latency compared with stable's bucket bound nearest its quantile over the polls before."""
     candidate, stable = traffic.candidate, traffic.stable
     at, expected = _thresholds(stable, gate.quantile)
     known = np.arange(POLLS) > 0
     bad_s = np.where(known, np.take_along_axis(stable.above, at[..., np.newaxis], axis=-1)[..., 0], 0)
     n_c, n_s = np.where(known, candidate.requests, 0), np.where(known, stable.requests, 0)
-    index, certain = _spread(bad_s, stable.requests, policy, known)
+    spread = _spread(bad_s, stable.requests, policy, known)
+    index = spread.index
     slowest = np.round(gate.max_ratio * BOUNDS_MS, 6)
     evidence = []
     for side in SIDES:
@@ -181,10 +209,9 @@ def _relative(gate: Tolerance, traffic: Traffic, policy: Policy) -> tuple[Floats
         counts = (bad_c / index, bad_s / index, n_c / index, n_s / index)
         grid = _grid(policy, side)
         grid = tuple(m for m in grid if m > 0) if grid is not None else None
-        evidence.append(
-            _run(kernels.ratio_increments_exact(*counts, expected, 1.0, 0.0, side, grid), side, policy, certain)
-        )
-    return evidence[0], evidence[1]
+        won = kernels.ratio_increments_exact(*counts, expected, 1.0, 0.0, side, grid)
+        evidence.append(_run(won, side, policy, spread))
+    return _Term(evidence[0], evidence[1], spread.again(policy))
 
 
 def _thresholds(stable: Leg, quantile: float) -> tuple[Ints, Floats]:
@@ -200,10 +227,34 @@ def _thresholds(stable: Leg, quantile: float) -> tuple[Ints, Floats]:
     return at, (beyond + 1) / (n + 1 / (1 - quantile))
 
 
-def _spread(
-    bad: Ints, requests: Ints, policy: Policy, counted: NDArray[np.bool_] | bool = True
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Stable's index of dispersion and whether it is known, from the polls before each; as in gates/spread.py."""
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Stable's index of dispersion and whether it is known, from the polls before each, (rollouts, polls)."""
+
+    index: Floats
+    known: NDArray[np.bool_]
+
+    def again(self, policy: Policy) -> Ints:
+        """(rollouts, 1) the poll in which it becomes known that there are clusters; 0 where that is never news."""
+        if not policy.corrected:
+            return np.zeros((len(self.known), 1), dtype=np.int64)
+        at = self.known.argmax(axis=1)
+        news = np.take_along_axis(self.index, at[:, np.newaxis], axis=1) > 1
+        return np.where(news & (at[:, np.newaxis] > 0), at[:, np.newaxis] - 1, 0)
+
+    def corrected(self, won: Floats, policy: Policy) -> Floats:
+        """What alternatives win in each poll, so that what they have won until the index is known is divided by it."""
+        again = self.again(policy)[:, 0]
+        rows = np.flatnonzero(again)
+        so_far = np.cumsum(won, axis=1)[rows, again[rows]]
+        index = self.index[rows, again[rows] + 1][:, np.newaxis]
+        after = won.copy()
+        after[rows, again[rows]] += np.where(so_far > 0, so_far / index - np.maximum(so_far, 0.0), 0.0)
+        return after
+
+
+def _spread(bad: Ints, requests: Ints, policy: Policy, counted: NDArray[np.bool_] | bool = True) -> _Spread:
+    """As in gates/spread.py."""
     requests = np.where(counted, requests, 0)
     minutes = np.cumsum(requests > 0, axis=1)
     sums, totals = np.cumsum(bad, axis=1), np.cumsum(requests, axis=1)
@@ -216,23 +267,25 @@ def _spread(
     known = minutes >= policy.minutes
     index = np.where(known, np.maximum(1.0, index), policy.before)
     if policy.foreknown:
-        return np.broadcast_to(np.roll(index[:, -1:], 1, axis=0), index.shape), np.ones_like(known)
+        return _Spread(np.broadcast_to(np.roll(index[:, -1:], 1, axis=0), index.shape), np.ones_like(known))
     start = np.full((len(bad), 1), policy.before)
-    return np.concatenate([start, index[:, :-1]], axis=1), np.concatenate([start < 0, known[:, :-1]], axis=1)
+    known = np.concatenate([start < 0, known[:, :-1]], axis=1)
+    return _Spread(np.concatenate([start, index[:, :-1]], axis=1), known)
 
 
 def _grid(policy: Policy, side: Side) -> tuple[float, ...] | None:
     return (policy.fail_grid or FAIL_GRID) if side == "fail" else policy.pass_grid
 
 
-def _run(increments: Floats, side: Side, policy: Policy, known: NDArray[np.bool_]) -> Floats:
+def _run(increments: Floats, side: Side, policy: Policy, spread: _Spread) -> Floats:
     """Log wealth after each poll.
 
     Args:
         increments: what each alternative wins in each poll, alternatives on the last axis.
         side, policy: how the stake is spread.
-        known: polls in which some of the reserve enters.
+        spread: of the term; some of the reserve enters in polls in which it is known.
     """
+    increments = spread.corrected(increments, policy)
     size = increments.shape[-1]
     if side == "pass":
         standard = kernels.PASS_MULTIPLES if size == len(kernels.PASS_MULTIPLES) else kernels.PASS_MULTIPLES_EXACT
@@ -250,7 +303,7 @@ def _run(increments: Floats, side: Side, policy: Policy, known: NDArray[np.bool_
     logs = np.log((1 - left) * weights)
     wealth = np.empty(increments.shape[:2])
     for poll in range(increments.shape[1]):
-        entering = np.full_like(left, poll > 0, dtype=bool) if policy.eager else known[:, poll, np.newaxis]
+        entering = np.full_like(left, poll > 0, dtype=bool) if policy.eager else spread.known[:, poll, np.newaxis]
         if entering.any():
             after = np.where(entering, 1 / (1 / left + 1 / (policy.reserve * policy.pace)), left)
             with np.errstate(divide="ignore"):

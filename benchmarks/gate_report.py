@@ -95,7 +95,7 @@ TRIED = """\
 ## What was tried and what it gained
 
 Two spots were weak: regressions just past the tolerance, and low traffic. Each line changes one thing of the first
-one (the last four lines: more), on the same {rollouts:,} rollouts of each situation. Cells: the share stopped and
+one (the last five lines: more), on the same {rollouts:,} rollouts of each situation. Cells: the share stopped and
 the median of the candidate's requests before that over all rollouts, counted from the minute in which it turns bad;
 for candidates that are fine the share stopped.
 """
@@ -122,8 +122,9 @@ alpha, whenever one looks.
   two.
 - **Dispersion.** Dividing by an index that is only estimated costs some 5% of the requests where nothing came in
   clusters; an index that counts only beyond the 90% quantile of chance gives most of it back. Nearly all false aborts
-  of clusters happen before the index is known. Three minutes are enough to know most of it. What is left happens in
-  these, and goes where an earlier step, such as a shadow step, has seen stable for a while. Halving all counts until
+  of clusters happen before the index is known. Three minutes are enough to know most of it, and then what was won
+  until then is divided, too (what was lost is not, so that no bet gains by it). What is left happens in the first
+  minutes, and goes where an earlier step, such as a shadow step, has seen stable for a while. Halving all counts until
   then would cost more than it saves.
 - **A reserve.** A regression that begins within a stage has to win back what the bets lost while all was well: 16
   minutes of it. A fifth of the stake therefore enters bit by bit, half of it within 20 minutes, the rest ever more
@@ -220,17 +221,17 @@ def _better(fine: Compared, bad: Compared) -> str:
             figures = f"{theirs.requests[0]:,.0f} requests, this {ours.requests[0]:,.0f}"
             lines.append(f"- {_place(scenario)}: **{rule}** {figures}{price}.")
     for scenario, row in fine.items():
-        ours = row["this"].stopped
+        mine = row["this"].stopped
         calmer = [
             f"**{rule}** {_percent(seen.stopped)}"
             for rule, seen in row.items()
-            if rule != "this" and seen.stopped < ours - 0.02
+            if rule != "this" and seen.stopped < mine - 0.02
         ]
         if calmer:
-            lines.append(f"- {_place(scenario)}: stopped wrongly by this {_percent(ours)}, by {', '.join(calmer)}.")
+            lines.append(f"- {_place(scenario)}: stopped wrongly by this {_percent(mine)}, by {', '.join(calmer)}.")
     lines.append(
-        "- Promotion in 10 minutes whatever the traffic: Argo and Flagger, which need no proof for it. This needs one, and"
-        " at 60 requests a minute most rollouts have none within the hour: they end undecided."
+        "- Promotion in 10 minutes whatever the traffic: Argo and Flagger, which need no proof for it. This needs one,"
+        " and at 60 requests a minute most rollouts have none within the hour: they end undecided."
     )
     return "\n".join(lines)
 

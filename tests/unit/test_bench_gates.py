@@ -165,8 +165,8 @@ def test_no_spread_of_the_stake_expects_to_win_at_the_edge(load) -> None:
 
     counts = (k_c.ravel()[:, np.newaxis], k_s.ravel()[:, np.newaxis], n_c, n_s)
     won = engine.kernels.ratio_increments(*counts, ratio, slack, "fail", engine.FAIL_GRID)
-    never = np.zeros((won.shape[0], 1), dtype=bool)
-    wealth = np.exp(engine._run(won, "fail", engine.PRODUCTION, never)[:, 0]).reshape(k_c.shape)
+    unknown = engine._Spread(np.ones((won.shape[0], 1)), np.zeros((won.shape[0], 1), dtype=bool))
+    wealth = np.exp(engine._run(won, "fail", engine.PRODUCTION, unknown)[:, 0]).reshape(k_c.shape)
     for p_s in np.linspace(0, 0.6, 25):
         for share_of_edge in (0.3, 0.8, 1.0):
             p_c = share_of_edge * (ratio * p_s + slack)
