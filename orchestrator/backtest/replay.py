@@ -98,7 +98,7 @@ def replay(
         roles, capabilities, endpoint: as they were compiled for.
     """
     stages = tuple(fit.as_recorded(stage, recording) for stage in stages)
-    last = max(stage.index for stage in stages if stage.gates)
+    last = max(stage.index for stage in stages if stage.watched)
     walk = _Walk(recording, stages, roles, capabilities, endpoint)
     done: list[Ran] = []
     stopped: Ran | None = None

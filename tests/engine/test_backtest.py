@@ -281,3 +281,41 @@ async def test_a_file_with_the_same_figures_stops_at_the_same_measurement(lab, s
     same = replay(file, found.stages, found.roles, found.capabilities, endpoint="shop")
     assert replayed(same) == replayed(done)
     assert (same.outcome, same.requests, same.bad) == (done.outcome, done.requests, done.bad)
+
+
+@pytest.mark.parametrize(
+    ("steps", "gates"),
+    [
+        pytest.param(
+            """
+  - deploy: green
+  - canary: 30%
+    gates: [errors]
+    hold: 10s
+  - promote: 100%
+    hold: 20s
+""",
+            "",
+            id="a promote without gates",
+        ),
+        pytest.param(
+            """
+  - deploy: green
+  - shadow: 20%
+    gates: [errors, unhurt]
+    hold: 20s
+  - promote: 100%
+""",
+            "  unhurt: {metric: error_rate, max_increase: 5%, guard: stable, warm_up: 0s, interval: 1s}\n",
+            id="stable guarded",
+        ),
+    ],
+)
+async def test_stages_that_ask_for_no_gate_of_their_own(lab, steps: str, gates: str) -> None:
+    plan = PLAN.format(world=lab.world, rate=lab.rate)
+    lab.text = plan.replace("gates:\n", f"gates:\n{gates}", 1) + steps
+    rollout = await lab.run()
+    assert rollout.phase == "succeeded", rollout.reason
+    _, _, done = await again(lab)
+    same(driven(lab.seen), replayed(done))
+    assert done.outcome == "passed"
