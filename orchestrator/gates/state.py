@@ -298,9 +298,9 @@ class GateState:
 
     def _shown(self, gate: Gate) -> tuple[str, str]:
         if gate.guards_stable:
-            return f"{self.stable}~live~{gate.warm_up}", f"{self.stable}~before~{gate.warm_up}"
-        own = f"{self.candidate}~{self.source_of(gate)}~{gate.warm_up}"
-        return own, f"{self.stable}~live~{gate.warm_up}"
+            return f"{self.stable}~live~{gate.warm_up:g}", f"{self.stable}~before~{gate.warm_up:g}"
+        own = f"{self.candidate}~{self.source_of(gate)}~{gate.warm_up:g}"
+        return own, f"{self.stable}~live~{gate.warm_up:g}"
 
     def _next_split(self, measurement: Measurement) -> Split:
         if self.split.asked is None or not self.stable or self.warmed < max(t.gate.warm_up for t in self.current()):

@@ -13,6 +13,7 @@ from orchestrator.gates.kernels import (
     bound_increments,
     exact_normaliser,
     log_mean_exp,
+    paired_evidence,
     ratio_evidence,
     ratio_evidence_exact,
     ratio_increments,
@@ -37,6 +38,38 @@ def test_ratio_vector():
 def test_exact_ratio_vector():
     found = ratio_evidence_exact([12], [270], [600], [5400], 0.05, 1, 0, "pass")[0]
     assert found == pytest.approx(5.280669430482842, abs=1e-9)
+
+
+def test_pairs_vector():
+    found = paired_evidence([3], [10], [1], [586], 1, 0.001, "fail")[0]
+    assert found == pytest.approx(1.8002742576999295, abs=1e-9)
+
+
+def test_pairs_are_what_each_pair_is_worth():
+    ratio, slack, counts = 1.5, 0.02, (2, 5, 3, 90)
+    worth = [1 - ratio - slack, 1 - slack, -ratio - slack, -slack]
+    for side, sign, limit in (("fail", 1, 1 / (ratio + slack)), ("pass", -1, 1 / (1 - slack))):
+        stakes = limit * np.geomspace(0.002, 0.95, 16)
+        wealth = [
+            math.prod((1 + sign * stake * z) ** n for z, n in zip(worth, counts, strict=True)) for stake in stakes
+        ]
+        found = paired_evidence(*([n] for n in counts), ratio, slack, side)[0]
+        assert found == pytest.approx(math.log(np.mean(wealth)), abs=1e-9)
+
+
+def test_with_ratio_one_and_no_slack_pairs_that_agree_say_nothing():
+    """As McNemar has it."""
+    few = paired_evidence([0, 0], [3, 4], [1, 2], [10, 0], 1, 0, "fail")
+    assert few == pytest.approx(paired_evidence([9, 70], [3, 4], [1, 2], [0, 600], 1, 0, "fail"), abs=1e-12)
+
+
+def test_pairs_see_a_difference_that_two_streams_cannot():
+    """Both fail the same tenth of the requests, and the candidate one in a hundred more."""
+    polls = 20
+    paired = paired_evidence([60] * polls, [6] * polls, [0] * polls, [534] * polls, 1, 0.001, "fail")
+    streams = ratio_evidence([66] * polls, [60] * polls, [600] * polls, [600] * polls, 1, 0.001, "fail")
+    assert paired[-1] > 50
+    assert streams[-1] < math.log(20)
 
 
 def test_bound_is_the_likelihood_ratio_it_claims_to_be():
@@ -215,6 +248,13 @@ def test_dividing_counts_divides_each_alternatives_evidence():
         lambda: ratio_evidence([1], [1], [4], [4], -1, 0, "fail"),
         lambda: ratio_evidence([1], [1], [4], [4], 1, 1, "fail"),
         lambda: ratio_evidence_exact([1], [1], [4], [4], 1.5, 1, 0, "fail"),
+        lambda: paired_evidence([-1], [1], [4], [4], 1, 0, "fail"),
+        lambda: paired_evidence([1], [math.inf], [4], [4], 1, 0, "fail"),
+        lambda: paired_evidence([1], [1], [4], [4], 0, 0, "fail"),
+        lambda: paired_evidence([1], [1], [4], [4], 1, 1, "fail"),
+        lambda: paired_evidence([1], [1], [4], [4], 1, 0, "maybe"),
+        lambda: paired_evidence([1], [1], [4], [4], 1, 0, "fail", [1.0]),
+        lambda: paired_evidence([1], [1], [4], [4], 1, 0, "fail", []),
     ],
 )
 def test_what_would_break_the_error_level_is_refused(call):
@@ -229,6 +269,7 @@ def test_the_grids():
     assert kernels.FAIL_WEIGHTS[1] / kernels.FAIL_WEIGHTS[-1] == pytest.approx(40 / 1.15)
     assert pytest.approx([*np.geomspace(0.9, 0.05, 13), 0]) == kernels.PASS_MULTIPLES
     assert kernels.PASS_MULTIPLES[:-1] == kernels.PASS_MULTIPLES_EXACT
+    assert pytest.approx(np.geomspace(0.002, 0.95, 16)) == kernels.STAKES
 
 
 def test_false_alarms_stay_below_alpha_however_often_one_looks():
