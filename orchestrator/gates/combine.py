@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from orchestrator.gates.bets import Counts
 from orchestrator.gates.kernels import Floats, log_mean_exp
 
 Logs = TypeVar("Logs", float, Floats)
@@ -35,9 +34,9 @@ def excused(own: Logs, worse: Logs) -> Logs:
     return lesser
 
 
-def shared(bound_rate: float, seen: Counts) -> Any:
+def shared(bound_rate: float, bad_stable: Any, total_stable: Any) -> Any:
     """Whether stable is beyond a bound in a poll, too; of numbers or arrays."""
-    return np.asarray(seen.bad_stable) > bound_rate * np.asarray(seen.total_stable)
+    return bad_stable > bound_rate * total_stable
 
 
 def over_starts(begun: Sequence[Logs], stages: int) -> Logs:

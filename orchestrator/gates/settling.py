@@ -99,17 +99,19 @@ def _excuse(settlements: Sequence[Settlement], won: Floats) -> None:
     """A poll in which stable is beyond the bound, too, counts against a blamed bound only as far as against blame."""
     blame = {one.gate.name: at for at, one in enumerate(settlements) if one.bet == "blame" and one.side == "fail"}
     for at, one in enumerate(settlements):
-        excusable = one.bet == "bound" and one.side == "fail" and one.gate.name in blame
-        if excusable and isinstance(one.seen, Counts) and combine.shared(one.gate.bound_rate, one.seen):
+        if one.bet != "bound" or one.side != "fail" or one.gate.name not in blame:
+            continue
+        _, bad_stable, _, total_stable, *_ = one.seen
+        if combine.shared(one.gate.bound_rate, bad_stable, total_stable):
             won[at] = combine.excused(won[at], won[blame[one.gate.name]])
 
 
 def _won(kernel: Kernel, chosen: Sequence[Settlement]) -> Floats:
     """Log wealth that each alternative wins: (settlements, width)."""
     counts = np.array([one.seen for one in chosen], dtype=np.float64)
-    if not (
-        np.all((counts >= 0) & (counts < np.inf)) and (kernel == "paired" or np.all(counts[:, :2] <= counts[:, 2:4]))
-    ):
+    # A NaN is within no range, and so is the smallest and the largest of what has one.
+    within = counts.min() >= 0 and counts.max() < np.inf
+    if not (within and (kernel == "paired" or np.all(counts[:, :2] <= counts[:, 2:4]))):
         raise ValueError("counts must be finite, with 0 <= bad <= total in every poll")
     counts[:, :4] /= np.array([[one.divisor] for one in chosen])
     first, second, third, fourth = (counts[:, at : at + 1] for at in range(4))

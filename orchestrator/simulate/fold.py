@@ -299,7 +299,9 @@ class Fold:
         if "bound" in gains and "blame" in gains:
             seen = glance.counts(gate, "bound", "fail")
             assert isinstance(seen, bets.Counts)
-            incident = np.broadcast_to(combine.shared(gate.bound_rate, seen), (self.rows,))[:, np.newaxis]
+            incident = np.broadcast_to(
+                combine.shared(gate.bound_rate, seen.bad_stable, seen.total_stable), (self.rows,)
+            )[:, np.newaxis]
             excused = combine.excused(gains["bound"], gains["blame"])
             gains["bound"] = np.where(incident, excused, gains["bound"])
         for bet, increments in gains.items():
