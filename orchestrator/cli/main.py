@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("orchestrator.cli.report", "One file that tells a rollout's story, with charts."),
     "validate": ("orchestrator.cli.plan", "Check a plan and all files that it names, offline."),
     "plan": ("orchestrator.cli.plan", "Show what a plan would do to the endpoint as it stands."),
-    "simulate": ("orchestrator.cli.simulate", "How often a plan catches what may go wrong, on simulated traffic."),
+    "simulate": ("orchestrator.cli.simulate", "How often a plan catches what goes wrong, simulated."),
     "backtest": ("orchestrator.cli.backtest", "Replay recorded traffic through a plan."),
     "graph": ("orchestrator.cli.graph", "Draw a plan, or a rollout, as a diagram."),
     "endpoint": ("orchestrator.cli.endpoint", "Make, show, call, change or delete an endpoint."),
