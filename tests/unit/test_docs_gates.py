@@ -28,6 +28,7 @@ from plans.gates import ErrorRateGate, gate_kind
 from plans.model import Plan
 from plans.source import loads
 from providers.measurement import Cursor, Leg, Measurement
+from tests.unit import edges
 from tests.unit.pages import sentences, table, text
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -237,6 +238,18 @@ def test_how_soon_a_bad_candidate_is_stopped() -> None:
     )
     assert "10% errors are stopped after 110 requests instead of 76" in sentences("gates.md")
     assert _about(shared) == "110"
+
+
+def test_how_often_it_is_wrong() -> None:
+    """With fewer rollouts than the page: as near as chance allows."""
+    rows, situations = table("gates.md", "## How often it is wrong"), {each.name: each for each in edges.situations()}
+    for row in rows:
+        found = edges.run(situations[row["at the edge"]], 500, seed=9)
+        for told, measured in ((row["false FAIL"], found.failed), (row["false PASS"], found.passed)):
+            if told.endswith("%"):
+                share = float(told.strip("%")) / 100
+                assert abs(measured - share) <= 0.002 + 3.5 * math.sqrt(max(share, 0.002) / 500), (row, measured)
+    assert len(rows) == 14
 
 
 def test_how_errors_in_clusters_are_counted() -> None:
