@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from providers.measurement import Comparison
+from providers.paths import value_at
 
 Word = Literal["same", "different", "unknown"]
 
@@ -38,7 +39,6 @@ WHY: Mapping[str, str] = {
 """Reason -> why a pair was left out, as a clause."""
 NO_SECOND = "there is no second deployment whose answers it could be compared with"
 
-_INDEX = re.compile(r"-?[0-9]{1,9}")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _EXACT = 2**53
 _LARGEST = 1e300
@@ -155,20 +155,12 @@ def _parse(body: bytes) -> Any:
 
 
 def _at(document: Any, path: str) -> Any:
-    """The value at a dotted path, as in a test step's `expect.json`: numbers index lists."""
     if document is _NOT_JSON:
         return _MISSING
-    for part in path.split("."):
-        try:
-            if isinstance(document, list) and _INDEX.fullmatch(part):
-                document = document[int(part)]
-            elif isinstance(document, dict):
-                document = document[part]
-            else:
-                return _MISSING
-        except LookupError:
-            return _MISSING
-    return document
+    try:
+        return value_at(document, path)
+    except LookupError:
+        return _MISSING
 
 
 def _difference(one: Any, other: Any, how: Comparison) -> str | None:

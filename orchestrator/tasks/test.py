@@ -1,7 +1,6 @@
 """The `test` step: ask one deployment by name, without live traffic, and look at the answer."""
 
 import json
-import re
 from typing import Any
 
 from orchestrator.tasks.result import TaskResult
@@ -9,10 +8,10 @@ from plans.steps import Expect, TestStep
 from plans.units import show_latency
 from providers.base import Invokes, Provider, Request, Response
 from providers.errors import ProviderError
+from providers.paths import value_at
 
 TIMEOUT = 30.0
 """Seconds for an answer, unless `expect.max_latency` allows more."""
-_INDEX = re.compile(r"-?[0-9]{1,9}")
 
 
 async def run_test(step: TestStep, body: bytes, *, provider: Provider, endpoint: str) -> TaskResult:
@@ -52,24 +51,12 @@ def _problem(response: Response, expect: Expect, deployment: str) -> str | None:
         return f"{deployment} answered with something that is not JSON"
     for path, wanted in expect.json_.items():
         try:
-            found = _at(document, path)
+            found = value_at(document, path)
         except LookupError:
             return f"{deployment}: the answer has no `{path}`"
         if not _matches(found, wanted):
             return f"{deployment}: `{path}` is {json.dumps(found)[:100]}, and {wanted} was expected"
     return None
-
-
-def _at(document: Any, path: str) -> Any:
-    """The value at a dotted path; numbers index lists. Raises LookupError."""
-    for part in path.split("."):
-        if isinstance(document, list) and _INDEX.fullmatch(part):
-            document = document[int(part)]
-        elif isinstance(document, dict) and part in document:
-            document = document[part]
-        else:
-            raise LookupError(path)
-    return document
 
 
 def _matches(found: Any, wanted: str) -> bool:

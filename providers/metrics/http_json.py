@@ -15,30 +15,26 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from providers.base import Context
 from providers.metrics import counters
+from providers.metrics.asked import Asked
 from providers.metrics.base import Form, Reading, Spec
-from providers.metrics.door import Door, DoorOptions, Seconds, Unusable
+from providers.metrics.door import Door, Seconds, Unusable
 from providers.metrics.placeholders import checked, filled
+from providers.paths import value_at
 
 
-class Options(DoorOptions):
+class Options(Asked):
     """What is asked, and where the figures are in the answer.
 
     Attributes:
         method, body: of the question; a body is JSON unless the headers say otherwise.
         total, good, bad: paths of running totals: all requests, and either part of them.
-        value: path of a number, taken once every `step`.
-        step: between two points, seconds.
+        value: path of a number, taken once every `step` seconds.
         at: path of the time of the figures: seconds since 1970, or a text such as 2026-01-31T12:00:00Z.
         stale: age at which figures are too old, seconds.
     """
 
     method: Literal["GET", "POST"] = "GET"
     body: str | None = None
-    total: str | None = None
-    good: str | None = None
-    bad: str | None = None
-    value: str | None = None
-    step: Seconds = Field(60.0, ge=1, le=86_400)
     at: str | None = None
     stale: Seconds = Field(300.0, gt=0)
 
@@ -56,23 +52,13 @@ class Options(DoorOptions):
 
     @model_validator(mode="after")
     def _fits(self) -> "Options":
-        counts = [name for name in ("total", "good", "bad") if getattr(self, name) is not None]
-        if (self.value is None) == (not counts):
-            raise ValueError("give it either value, or total with good or bad")
-        if counts and (self.total is None or len(counts) != 2):
-            raise ValueError("total needs one of good and bad beside it, and either of them needs total")
-        if counts and "step" in self.model_fields_set:
+        if self.form == "counts" and "step" in self.model_fields_set:
             raise ValueError("step is for value; counters need none")
         if self.at is None and "stale" in self.model_fields_set:
             raise ValueError("stale needs at: without the time of the figures nobody knows how old they are")
         if self.body is not None and self.method == "GET":
             raise ValueError("a body is sent with method POST")
         return self
-
-    @property
-    def part(self) -> counters.Part:
-        """Which part of all requests is counted."""
-        return "good" if self.good is not None else "bad"
 
 
 class HttpMetric:
@@ -88,7 +74,7 @@ class HttpMetric:
     @property
     def form(self) -> Form:
         """Counts where there is a total."""
-        return "counts" if self._options.total is not None else "values"
+        return self._options.form
 
     async def query(self, spec: Spec, since: Mapping[str, Any] | None) -> Reading:
         """See `providers.metrics.base.Metric`. An unusable answer is a reading with a problem, never raised."""
@@ -190,13 +176,7 @@ def _finite(found: Any, path: str) -> float:
 
 
 def _at(answer: Any, path: str) -> Any:
-    """The value at a dotted path; numbers index lists. Raises Unusable."""
-    found = answer
-    for part in path.split("."):
-        if isinstance(found, dict) and part in found:
-            found = found[part]
-        elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
-            found = found[int(part)]
-        else:
-            raise Unusable(f"the answer has no `{path}`")
-    return found
+    try:
+        return value_at(answer, path)
+    except LookupError:
+        raise Unusable(f"the answer has no `{path}`") from None

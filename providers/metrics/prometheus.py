@@ -18,8 +18,9 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from providers.base import Context
 from providers.metrics import counters
+from providers.metrics.asked import Asked
 from providers.metrics.base import Form, Reading, Spec
-from providers.metrics.door import Door, DoorOptions, Seconds, Unusable
+from providers.metrics.door import Door, Seconds, Unusable
 from providers.metrics.placeholders import checked, filled
 
 SIDE = "rollout_side"
@@ -30,7 +31,7 @@ MOST_POINTS = 1_000
 _SEVERAL = "the query for {} found several series; add them up, or select one"
 
 
-class Options(DoorOptions):
+class Options(Asked):
     """What is asked, in PromQL; `url` is the server's, without `/api/v1`.
 
     Attributes:
@@ -40,11 +41,6 @@ class Options(DoorOptions):
         stale: age at which a sample says nothing about its point any more, seconds; a step without it.
     """
 
-    total: str | None = None
-    good: str | None = None
-    bad: str | None = None
-    value: str | None = None
-    step: Seconds = Field(60.0, ge=1, le=86_400)
     stale: Seconds | None = Field(None, gt=0)
 
     @field_validator("total", "good", "bad", "value")
@@ -55,20 +51,10 @@ class Options(DoorOptions):
         return text if text is None else checked(text)
 
     @model_validator(mode="after")
-    def _one_form(self) -> "Options":
-        counts = [name for name in ("total", "good", "bad") if getattr(self, name) is not None]
-        if (self.value is None) == (not counts):
-            raise ValueError("give it either value, or total with good or bad")
-        if counts and (self.total is None or len(counts) != 2):
-            raise ValueError("total needs one of good and bad beside it, and either of them needs total")
-        if counts and self.model_fields_set & {"step", "stale"}:
+    def _points(self) -> "Options":
+        if self.form == "counts" and self.model_fields_set & {"step", "stale"}:
             raise ValueError("step and stale are for value; counters need neither")
         return self
-
-    @property
-    def part(self) -> counters.Part:
-        """Which part of all requests is counted."""
-        return "good" if self.good is not None else "bad"
 
 
 class PrometheusMetric:
@@ -84,7 +70,7 @@ class PrometheusMetric:
     @property
     def form(self) -> Form:
         """Counts where there is a total."""
-        return "counts" if self._options.total is not None else "values"
+        return self._options.form
 
     async def query(self, spec: Spec, since: Mapping[str, Any] | None) -> Reading:
         """See `providers.metrics.base.Metric`. An unusable answer is a reading with a problem, never raised."""
