@@ -81,7 +81,7 @@ class Http:
             raise Temporary(f"{name} got no answer within {timeout:g} s.") from None
         except httpx.InvalidURL as error:
             raise Temporary(f"{name} is no valid address{'' if shown else f': {error}'}.") from None
-        except UnicodeError:
+        except UnicodeEncodeError:
             raise Temporary(
                 f"{name} cannot be sent: a header holds a character that none may: check the secret in it."
             ) from None
