@@ -164,11 +164,24 @@ class GateState:
         return self._each(lambda track: replace(track, error=reason, errors=track.errors + 1))
 
     def remember(self, measurement: Measurement, stable: str) -> "GateState":
-        """With one poll of stable from before a stage, for the gates that guard it."""
-        leg = measurement.leg(stable, "live")
-        if measurement.lost or not leg.requests or _seconds(measurement) <= 0:
+        """With one poll of stable from before a stage, for the gates that guard it.
+
+        Before the first gated stage all others learn of it as well how stable's bad answers come and how long its
+        answers take, so that the candidate's first requests are already judged by that.
+        """
+        leg, seconds = measurement.leg(stable, "live"), _seconds(measurement)
+        if measurement.lost or not leg.requests or seconds <= 0:
             return self
-        return replace(self, before=(*self.before, leg)[-MOST_BEFORE:])
+        state = replace(self, before=(*self.before, leg)[-MOST_BEFORE:])
+        if self.active:
+            return state
+        baseline, recent = self.baseline, merge(self.baseline) if self.recent is None else self.recent
+        reading = Reading(measurement, Sides("", "live", stable), recent)
+        if not any(track.gate.guards_stable for track in self.tracks):
+            # What is compared later must not have moved the threshold that it is held against.
+            baseline, recent = self._next_baseline(leg, recent)
+        tracks = tuple(_taught(track, reading, seconds) for track in self.tracks)
+        return replace(state, tracks=tracks, baseline=baseline, recent=recent)
 
     def fold(self, measurement: Measurement, gap: bool = False) -> "GateState":
         """With one more measurement. Pure; to be called once for each.
@@ -194,7 +207,11 @@ class GateState:
         looked = [self._looked(track, reading, seconds, gap=gap) for track in self.current()]
         after = {track.gate.name: track for track in _settled(looked)}
         guarded = any(track.gate.guards_stable for track in after.values())
-        baseline, recent = (self.baseline, recent) if gap else self._next_baseline(measurement, recent)
+        leg = measurement.leg(stable, "live") if stable else None
+        if guarded:
+            # What is guarded must not move the threshold that it is held against.
+            leg = self.before[0] if self.before else None
+        baseline, recent = (self.baseline, recent) if gap else self._next_baseline(leg, recent)
         warmed = self.warmed
         if any(leg.requests for leg in measurement.legs if leg.deployment == self.candidate):
             warmed += seconds
@@ -271,12 +288,8 @@ class GateState:
             settlements.append(Settlement(gate, bet, "pass", seen, by, (purse,)))
         return tuple(settlements)
 
-    def _next_baseline(self, measurement: Measurement, recent: Histogram) -> tuple[tuple[Histogram, ...], Histogram]:
+    def _next_baseline(self, stable: Leg | None, recent: Histogram) -> tuple[tuple[Histogram, ...], Histogram]:
         wanted = any(track.gate.metric == "latency" and track.gate.relative for track in self.tracks)
-        stable = measurement.leg(self.stable, "live") if self.compared and self.stable else None
-        if any(track.gate.guards_stable for track in self.current()):
-            # What is guarded must not move the threshold that it is held against.
-            stable = self.before[0] if self.before else None
         latency = stable.latency if stable is not None else None
         if not wanted or latency is None or not latency.buckets:
             return self.baseline, recent
@@ -363,6 +376,17 @@ def _settled(looked: Sequence[_Looked]) -> list[Track]:
         track = replace(each.track, **each.changes, starts=starts, passing=passing)
         tracks.append(latched(_corrected(track, each.found)))
     return tracks
+
+
+def _taught(track: Track, reading: Reading, seconds: float) -> Track:
+    gate, spread = track.gate, dict(track.spread or {})
+    if gate.guards_stable or gate.metric not in ("error_rate", "latency"):
+        return track
+    for term in gate.terms:
+        clusters = reading.clusters(gate, term)
+        if clusters is not None:
+            spread[term] = spread.get(term, _NOTHING).add(*clusters, seconds)
+    return replace(track, spread=spread)
 
 
 def _corrected(track: Track, found: Mapping[TermName, float]) -> Track:

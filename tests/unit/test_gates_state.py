@@ -250,6 +250,24 @@ def with_reserve(won, minutes, then=1.0):
     return math.log(np.sum(stakes) + reserve)
 
 
+def test_what_is_remembered_of_stable_teaches_how_its_errors_come_before_anything_is_judged():
+    now, usual = GateState.begin((ERRORS, LATENCY), 1), (50, 30, 9, 1, 1, 0, 0, 0)
+    for minute in range(5):
+        blue = (*usual[:-1], 40 * (minute % 2))
+        now = now.remember(poll((0,) * 8, blue, at=60 * minute, seconds=60), "blue")
+    assert len(now.baseline) == 5
+    now = now.enter(0, (ERRORS, LATENCY), "green", "blue", "live")
+    assert track(now, "errors").spread["bound"].index > 10
+    assert track(now, "latency").spread["relative"].minutes == 4, "the first had no threshold"
+    one = poll((30, 0, 0, 0, 0, 0, 0, 20), usual, at=300, seconds=60)
+    taught, untaught = now.fold(one), state(ERRORS, LATENCY).fold(one)
+    assert track(taught, "errors").log_fail("bound", 1) < 0.2 * track(untaught, "errors").log_fail("bound", 1)
+    known = [track(found, "latency").starts[0].wealth["relative"] for found in (taught, untaught)]
+    assert known[0] != known[1]
+    # Within a stage its own gates learn by what is folded.
+    assert taught.remember(one, "blue").tracks == taught.tracks
+
+
 def test_what_passed_before_clusters_were_known_has_to_pass_again():
     gate = Gate("errors", "error_rate", max=0.1, warm_up=0, blame=True)
     now, proven, logs = state(gate), [], []
