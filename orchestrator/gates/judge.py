@@ -267,6 +267,7 @@ def _notes(state: GateState, track: Track) -> tuple[str, ...]:
     elif state.source_of(gate) == "mirror" and gate.metric in ("error_rate", "latency") and state.compared:
         notes.append("mirrored requests are not joined with their live twins: all of both sides are compared")
     notes += [f"for example: {example}" for example in track.examples]
+    notes += [f"left out: {count:,}, because {why}" for why, count in track.left_out.items()]
     if track.nothing and track.seen:
         notes.append(f"no figures in the last poll: {track.nothing}")
     if gate.valued:

@@ -197,6 +197,14 @@ class Reading:
         placed = bets_of(gate, compared=True, paired=True)
         return (so_far or 0) + pairs.joined if "paired" in placed or "paired_blame" in placed else so_far
 
+    def left_out(self, gate: Gate, so_far: Mapping[str, int]) -> Mapping[str, int]:
+        """Why pairs of a stage could not be judged -> how many, with this poll's."""
+        sample = self._measurement.samples.get(gate.name)
+        if sample is None or not sample.left_out:
+            return so_far
+        reasons = {**so_far, **sample.left_out}
+        return {why: so_far.get(why, 0) + sample.left_out.get(why, 0) for why in reasons}
+
     def examples(self, gate: Gate, so_far: tuple[str, ...]) -> tuple[str, ...]:
         """Examples of what was found, as many as the gate asks for."""
         sample = self._measurement.samples.get(gate.name)

@@ -259,6 +259,7 @@ class GateState:
             "stable": track.stable.add(other),
             "joined": reading.joined(gate, track.joined),
             "examples": reading.examples(gate, track.examples),
+            "left_out": reading.left_out(gate, track.left_out),
         }
         settlements = self._settlements(track, reading, before, seconds) if requests else ()
         return _Looked(track, changes, settlements, found)

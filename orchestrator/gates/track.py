@@ -6,7 +6,7 @@ evidence of a term is `combine`'s business.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from orchestrator.gates import combine
 from orchestrator.gates.bets import Bet, Wealth
@@ -70,6 +70,7 @@ class Track:
         nothing: why the source had no figures in the last poll, or "".
         joined: pairs of this stage that were judged; None where nothing joins them.
         examples: of what was found, redacted.
+        left_out: why pairs of this stage could not be judged -> how many.
         error: why the last poll could not be read, or "".
         errors: polls in a row that could not.
     """
@@ -86,6 +87,7 @@ class Track:
     nothing: str = ""
     joined: int | None = None
     examples: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
     error: str = ""
     errors: int = 0
 

@@ -156,6 +156,16 @@ def test_no_examples_unless_they_are_asked_for():
     assert now.tracks[0].examples == ()
 
 
+def test_what_was_left_out_is_told():
+    now = state(ANSWERS)
+    for at in range(2):
+        sample = Sample(Count(0, 150), left_out={"one of the two was no 2xx": 600})
+        now = now.fold(poll(at=10 * at, answers=sample))
+    verdict = only(judge(now))
+    assert verdict.verdict == "PASS"
+    assert "left out: 1,200, because one of the two was no 2xx" in verdict.notes
+
+
 def test_the_same_answers_pass():
     verdict = only(judge(state(ANSWERS).fold(poll(answers=Sample(Count(0, 300))))))
     assert verdict.verdict == "PASS"
