@@ -234,8 +234,8 @@ GATES = [
         "holding.condemned undo.undo",
         "a gate fails",
         plain(GATED, green=Behaviour(error_rate=0.3)),
-        "canary 10%: gate errors: green 32% errors against blue 0% over 25 requests: beyond the tolerance of 2x + 2% "
-        "-> FAIL",
+        "canary 10%: gate errors: green 32% errors against blue 0% over 25 requests: beyond the bound of 5% and "
+        "worse than blue -> FAIL",
         BACK,
         BLUE,
         AND_LOGS,
@@ -248,8 +248,8 @@ GATES = [
             green=Behaviour(error_rate=0.3),
             flags={"exit_on_pause": True},
         ),
-        "canary 10%: gate errors: green 32% errors against blue 0% over 25 requests: beyond the tolerance of 2x + 2% "
-        "-> FAIL",
+        "canary 10%: gate errors: green 32% errors against blue 0% over 25 requests: beyond the bound of 5% and "
+        "worse than blue -> FAIL",
         PAUSED,
         f"paused; {BOTH}",
         ("resume", "approve", "abort", "history"),
@@ -259,7 +259,7 @@ GATES = [
         "a gate fails during a pause",
         then(paused, lambda m: m.cloud.behave("shop", "green", Behaviour(error_rate=0.3))),
         "while paused: canary 10%: gate errors: green 32% errors against blue 0% over 25 requests: beyond the "
-        "tolerance of 2x + 2% -> FAIL",
+        "bound of 5% and worse than blue -> FAIL",
         BACK,
         BLUE,
         AND_LOGS,
