@@ -330,7 +330,7 @@ class _Compiler:
         if self.roles.first:
             # The first version has nothing to be compared with: what only compares says nothing.
             chosen = [gate for gate in chosen if getattr(gate, "max", None) is not None]
-        gates = tuple(self._gate(name, step, served) for name in step.gates if self.plan.gates[name] in chosen)
+        gates = self._gates(step, [name for name in step.gates if self.plan.gates[name] in chosen], served)
         if step.interval or gates:
             given = min((gate.interval for gate in chosen if gate.interval), default=self.capabilities.interval)
             self.interval = step.interval or given
@@ -352,6 +352,19 @@ class _Compiler:
             asked=self._asked(target, mirrored),
             **extra,
         )
+
+    def _gates(self, step: GatedStep, names: Sequence[str], served: bool) -> tuple[Gate, ...]:
+        """The gates of a step; every one that does not fit is told."""
+        gates, misfits = [], []
+        for name in names:
+            try:
+                gates.append(self._gate(name, step, served))
+            except _Misfit as misfit:
+                misfits.append(misfit)
+        if misfits:
+            self.misfits += misfits[1:]
+            raise misfits[0]
+        return tuple(gates)
 
     def _gate(self, name: str, step: GatedStep, served: bool) -> Gate:
         place = Place(self.plan, step, self.roles.stable is not None, served, self.capabilities)
