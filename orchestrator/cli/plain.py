@@ -57,7 +57,7 @@ class Story:
             case Measured(judgement=judgement, lost=lost):
                 verdicts = tuple((verdict.gate, verdict.verdict) for verdict in judgement.verdicts)
                 late = self._told is None or (event.at - self._told).total_seconds() >= MEASURED_EVERY
-                if not (lost or late or verdicts != self._verdicts):
+                if not lost and (not verdicts or not (late or verdicts != self._verdicts)):
                     return False
                 self._verdicts, self._told = verdicts, event.at
                 return True
