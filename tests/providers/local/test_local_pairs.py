@@ -196,8 +196,9 @@ async def test_a_first_cursor_under_load_misses_nothing(local: Any, wait_until: 
 
     async def told() -> bool:
         await measuring.poll()
-        # What ended just while the counters were read may be on the other side of the beginning there.
-        return abs(measuring.told.classes.total() - measuring.told.copies.total()) <= 4
+        # What ended just while the counters were read may be on the other side of the beginning there: few on a quiet
+        # machine, more where the reading itself has to wait for its turn.
+        return abs(measuring.told.classes.total() - measuring.told.copies.total()) <= 20
 
     await wait_until(told, "the copies are joined")
     assert measuring.told.classes.keys() == {("200", "200")}
