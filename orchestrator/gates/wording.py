@@ -3,7 +3,7 @@
 A latency is the bound of a bucket, and is shown with the <= that it deserves.
 """
 
-from orchestrator.gates.spec import Gate, TermName
+from orchestrator.gates.spec import Gate, Metric, TermName
 from orchestrator.gates.split import Split
 from providers.measurement import Source
 
@@ -59,6 +59,19 @@ def judged(gate: Gate, source: Source) -> str:
     if gate.metric == "external":
         return "figures"
     return "live requests" if gate.guards_stable else f"{source} requests"
+
+
+def bad_ones(metric: Metric) -> str:
+    """What a gate calls the ones that it counts against the candidate, as in "share of errors"."""
+    names: dict[Metric, str] = {
+        "error_rate": "errors",
+        "latency": "slow",
+        "slowdown": "slower ones",
+        "missing_pairs": "missing ones",
+        "prediction": "other answers",
+        "external": "bad ones",
+    }
+    return names[metric]
 
 
 def value(gate: Gate, rate: float, quantile_us: int | None) -> str:

@@ -115,7 +115,9 @@ def shared(story: GateStory, columns: int, *, evidence: bool) -> str:
     if columns >= polls:
         return ""
     one = (
-        "how the evidence stood at a column's end" if evidence else "a column's share of errors in all of its requests"
+        "how the evidence stood at a column's end"
+        if evidence
+        else f"a column's share of {story.bad} in all of its requests"
     )
     if story.latency and not evidence:
         one = "the median of a column"

@@ -121,7 +121,9 @@ def figures_chart(story: GateStory, names: Names, columns: int) -> Chart:
             lines.append(allowed)
             top = max(top, min(allowed.highest, FAR * top) if top else allowed.highest)
     return Chart(
-        title=f"{wording.quantile(story.quantile)} of each poll" if story.latency else "Share of errors in each poll",
+        title=f"{wording.quantile(story.quantile)} of each poll"
+        if story.latency
+        else f"Share of {story.bad} in each poll",
         axis=axes.latencies(top * 1.05) if story.latency else axes.rates(top * 1.05),
         times=_times(story.polls),
         lines=tuple(lines),

@@ -213,7 +213,7 @@ def _gate(gate: GateStory, report: Report, columns: int, key: str) -> Markup:
 
 def _figures(gate: GateStory, report: Report) -> Markup:
     names, seen = report.names, gate.view
-    heads = ["", "Requests", "Slow" if gate.latency else "Errors", "Share"]
+    heads = ["", "Requests", gate.bad.capitalize(), "Share"]
     heads += [wording.quantile(gate.quantile)] if gate.latency else []
     sides: list[tuple[str, str, FiguresView | None]] = [
         (names.candidate, names.candidate_colour, seen.candidate),

@@ -193,7 +193,7 @@ def _chart(chart: Chart, axis: Axis, show: Callable[[float], str]) -> list[str]:
 
 def _figures(gate: GateStory, report: Report) -> str:
     names, seen = report.names, gate.view
-    heads = ["", "Requests", "Slow" if gate.latency else "Errors", "Share"]
+    heads = ["", "Requests", gate.bad.capitalize(), "Share"]
     heads += [wording.quantile(gate.quantile)] if gate.latency else []
     rows = [_side(names.candidate, seen.candidate, gate), _side(names.stable, seen.stable, gate)]
     return _table(heads, rows, frozenset(range(1, len(heads))))

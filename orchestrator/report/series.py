@@ -71,7 +71,7 @@ class GateStory:
     Attributes:
         view: what it said last.
         gate: as it was compiled; None where the plan could not be compiled here.
-        latency: whether it judges a latency, by `quantile`; else an error rate.
+        latency: whether it judges a latency, by `quantile`; else a rate of bad ones.
         alpha, beta: its levels.
         terms: tolerances in its group (the gates that ask for the same reaction), which fail on their mean; 0 where
             that is not known.
@@ -90,7 +90,16 @@ class GateStory:
     @property
     def bound(self) -> float | None:
         """Its absolute bound: a rate, or microseconds."""
-        return self.gate.max if self.gate is not None else None
+        if self.gate is None or "bound" not in self.gate.terms:
+            return None
+        return self.gate.max if self.latency else self.gate.bound_rate
+
+    @property
+    def bad(self) -> str:
+        """What it calls the ones that count against the candidate: "errors", "slow"."""
+        return wording.bad_ones(
+            self.gate.metric if self.gate is not None else "latency" if self.latency else "error_rate"
+        )
 
     @property
     def alone(self) -> float | None:
@@ -229,7 +238,7 @@ def _read(measurement: Measurement, gate: Gate, roles: Roles) -> tuple[Seen | No
 
 def _tolerated(verdict: Verdict, gate: Gate | None) -> float | None:
     stable = verdict.stable
-    if gate is None or not gate.relative or stable is None or not stable.requests:
+    if gate is None or not gate.relative or gate.valued or stable is None or not stable.requests:
         return None
     if gate.metric == "latency":
         return gate.ratio * stable.quantile_us if stable.quantile_us is not None else None
